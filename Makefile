@@ -1,0 +1,40 @@
+# `make demo` and `make test` set themselves up: python3 >= 3.11, make and PyPI are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.demo
+	@exec $(BIN)/python -m demo $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint
+	$(BIN)/yamllint --strict cloudformation
+
+bench: $(VENV)/.demo
+	$(BIN)/python -m bench $(ARGS)
+
+# Made anew when a lock file changes, so that no old package lingers.
+# --no-compile: Python compiles what is really imported; half the time.
+$(VENV)/.demo: requirements/runtime.txt requirements/demo.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "observerd needs Python 3.11 or later: make PYTHON=python3.x")'
+	@echo "installing the locked dependencies into $(VENV)"
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements/runtime.txt -r requirements/demo.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.txt
+	@echo "installing the development tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements/dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
