@@ -1,0 +1,306 @@
+"""Decides what observerd does next. Everything that affects that decision is in this file and in lease.py.
+
+Theory of operation. on(event, now) is told of one thing that happened and answers with orders; wake_at()
+says when it wants to be told TimeUp. It keeps these promises, whatever happens in whatever order:
+
+* Every message received is running here, or has been ordered released, or is a second delivery of one that
+  runs here. A second delivery is neither started nor released: releasing it would show the first to others.
+* At most `slots` messages run. A poll asks for no more than the free slots, so none waits behind another.
+* One poll is on its way at a time, and none is ordered after a stop. A poll is never aborted: SQS would
+  hide what it was about to answer for the whole visibility timeout. What arrives late is released.
+* Leaving for idleness is decided between two polls, so no message can be on its way to us.
+* A stop ends by time alone: each rung of the ladder RUNNING, DRAINING, TERMINATING, KILLING has a deadline.
+* The job of a lost lease is told to end before anyone else can be given its message.
+
+The way out. Idle, the consumer orders GiveUp and goes on polling: alive and not leaving, it serves. Once the
+instance is terminating it takes one full last look, started after that moment. The producer sends a message
+and then reads the desired capacity, the worker lowers it and then receives; whatever the interleaving, one of
+them sees the other.
+
+Not here: what a message says (request.py), what SQS is told in the end (settlement.py). Times are seconds
+of one monotonic clock; the wall clock may be stepped at will.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from observerd.core.backoff import backoff_s
+from observerd.core.events import (
+    Began,
+    Cause,
+    CrewDied,
+    Discard,
+    End,
+    Event,
+    Exit,
+    Extend,
+    Extended,
+    Finished,
+    GaveUp,
+    GiveUp,
+    GiveUpAnswer,
+    Ignore,
+    Message,
+    Order,
+    Outcome,
+    Poll,
+    Received,
+    ReceiveFailed,
+    ReceiveFault,
+    Release,
+    Start,
+    StopRequested,
+    TimeUp,
+)
+from observerd.core.lease import Leases
+
+# The longest that SQS waits for a first message (SQS API Reference, ReceiveMessage).
+LONG_POLL_S = 20
+# Long polling begins at one second: no false empty answer, and the daemon is soon known to be ready.
+FIRST_POLL_S = 1
+# Receives that fail are tried again after half a second at first, a minute at most.
+RETRY_S, RETRY_CAP_S = 0.5, 60.0
+# After KILL nothing but the kernel is waited for.
+KILL_WAIT_S = 10.0
+# A refused attempt to leave is made again after half a minute at first, ten minutes at most.
+GIVE_UP_RETRY_S, GIVE_UP_RETRY_CAP_S = 30.0, 600.0
+
+# sysexits.h
+EX_OK, EX_ABANDONED, EX_SOFTWARE, EX_CONFIG = 0, 1, 70, 78
+
+
+class Phase(IntEnum):
+    RUNNING = 0
+    DRAINING = 1
+    TERMINATING = 2
+    KILLING = 3
+    STOPPED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the consumer is bound by. Times are in seconds."""
+
+    slots: int = 1
+    receive_at_most: int = 10
+    """10 is the most that SQS gives at once. On a FIFO queue 1, because a batch would hold several messages
+    of one group, and they must run one after the other."""
+    visibility_timeout_s: float = 120.0
+    idle_timeout_s: float | None = 120.0
+    """None: never leave for idleness."""
+    drain_timeout_s: float = 3_600.0
+    grace_s: float = 35.0
+    """What a told job may take to end: the longest grace of any job, and a little."""
+    gives_up: bool = False
+    """Whether leaving for idleness means giving the instance up first."""
+    once: bool = False
+    """Take one message, or find none, and leave."""
+
+
+class Consumer:
+    """See the head of this file."""
+
+    def __init__(self, limits: Limits, now: float, jitter: float = 0.0) -> None:
+        self.limits = limits
+        self.phase = Phase.RUNNING
+        self.running: dict[str, Message] = {}
+        self.polling = False
+        self.leases = Leases(limits.visibility_timeout_s)
+        self._jitter = jitter
+        self._status, self._reason = EX_OK, "drained"
+        self._deadline = now
+        self._polls_answered = 0
+        self._receive_failures = 0
+        self._retry_at = now
+        self._idle_since: float | None = None
+        self._busy_until = now
+        self._undeleted: set[str] = set()
+        self._asked_to_give_up = False
+        self._given_up = False
+        self._give_up_failures = 0
+        self._give_up_at = now
+        self._looking_last = False
+        self._looked_last = False
+        self._taken = 0
+
+    def on(self, event: Event, now: float) -> list[Order]:
+        """What is to be done now that event has happened."""
+        if self.phase is Phase.STOPPED:
+            return []
+        return [*self._told(event, now), *self._keep_leases(now), *self._next(now)]
+
+    def wake_at(self) -> float | None:
+        """When to send TimeUp if nothing else happens before; None: never."""
+        return min((at for at in self._moments() if at is not None), default=None)
+
+    def idle_since(self) -> float | None:
+        """Since when there has been nothing to do; None while there is, or while SQS does not answer."""
+        return self._idle_since
+
+    # ---- what an event changes
+
+    def _told(self, event: Event, now: float) -> Iterator[Order]:
+        match event:
+            case Received(messages):
+                yield from self._received(messages, now)
+            case ReceiveFailed(fault):
+                self._receive_failed(fault, now)
+            case Finished():
+                self._finished(event, now)
+            case Extended(asked_at, kept, refused, unanswered):
+                self.leases.answered(kept, asked_at)
+                self.leases.unanswered(unanswered, now)
+                yield from (End(lost, Cause.LEASE_LOST, 0.0) for lost in self.leases.refuse(refused))
+            case StopRequested(reason):
+                yield from self._stop(reason, EX_OK, now)
+            case CrewDied(name):
+                self.polling = False  # No answer will come from a dead receiver.
+                yield from self._stop(f"{name} died", EX_SOFTWARE, now)
+            case GaveUp(answer):
+                self._gave_up(answer, now)
+            case Began() | TimeUp():
+                pass
+
+    def _received(self, messages: tuple[Message, ...], now: float) -> Iterator[Order]:
+        self.polling = False
+        self._polls_answered += 1
+        self._receive_failures = 0
+        self._looked_last = self._looking_last and not messages
+        if self._idle_since is None and not self.running:
+            self._idle_since = now
+        yield from (Ignore(each) for each in messages if each.id in self.running)
+        fresh = [each for each in messages if each.id not in self.running]
+        if not fresh:
+            return
+        if self.phase is not Phase.RUNNING:
+            yield Release(tuple(fresh))
+            return
+        self._idle_since = None
+        yield from (self._take(each, now) for each in fresh)
+
+    def _take(self, message: Message, now: float) -> Order:
+        self.running[message.id] = message
+        self.leases.take(message, now)
+        self._taken += 1
+        return Discard(message) if message.id in self._undeleted else Start(message)
+
+    def _receive_failed(self, fault: ReceiveFault, now: float) -> None:
+        self.polling = False
+        self._receive_failures += 1
+        self._idle_since = None  # An outage is not idleness.
+        self._retry_at = now + backoff_s(RETRY_S, self._receive_failures, RETRY_CAP_S, self._jitter)
+        if fault in (ReceiveFault.QUEUE_MISSING, ReceiveFault.DENIED):
+            self._wind_down(fault.value, EX_CONFIG, now)
+
+    def _finished(self, event: Finished, now: float) -> None:
+        del self.running[event.message.id]
+        self.leases.drop(event.message.id)
+        self._undeleted.discard(event.message.id)
+        if event.outcome is Outcome.SUCCEEDED and not event.deleted:
+            self._undeleted.add(event.message.id)
+        if event.back_in_s is not None:
+            # Nobody may be awake when it comes back, unless we are.
+            self._busy_until = max(self._busy_until, now + event.back_in_s)
+
+    def _gave_up(self, answer: GiveUpAnswer, now: float) -> None:
+        self._asked_to_give_up = False
+        self._given_up = answer is GiveUpAnswer.TERMINATING
+        self._give_up_failures += 1
+        # A group that keeps this instance on purpose will not change its mind in seconds.
+        base_s = GIVE_UP_RETRY_CAP_S if answer is GiveUpAnswer.KEPT else GIVE_UP_RETRY_S
+        self._give_up_at = now + backoff_s(base_s, self._give_up_failures, GIVE_UP_RETRY_CAP_S, self._jitter)
+
+    # ---- the way down
+
+    def _stop(self, reason: str, status: int, now: float) -> Iterator[Order]:
+        if self.phase is Phase.RUNNING:
+            self._wind_down(reason, status, now)
+        else:
+            self._status = max(self._status, status)
+            yield from self._escalate(now)
+
+    def _wind_down(self, reason: str, status: int, now: float) -> None:
+        if self.phase is Phase.RUNNING:
+            self.phase, self._reason = Phase.DRAINING, reason
+            self._deadline = now + self.limits.drain_timeout_s
+        self._status = max(self._status, status)
+
+    def _escalate(self, now: float) -> list[Order]:
+        if self.phase is Phase.KILLING:
+            return [self._exit(EX_ABANDONED, "abandoned")] if now >= self._deadline else []
+        self.phase = Phase(self.phase + 1)
+        killing = self.phase is Phase.KILLING
+        self._deadline = now + (KILL_WAIT_S if killing else self.limits.grace_s)
+        return [End(each, Cause.STOP, 0.0 if killing else None) for each in self.running.values()]
+
+    # ---- what comes next
+
+    def _keep_leases(self, now: float) -> list[Order]:
+        expired = self.leases.expiring(now)
+        ends: list[Order] = [End(message, Cause.LEASE_LOST, left_s) for message, left_s in expired]
+        return [*ends, *(Extend(batch) for batch in self.leases.due(now))]
+
+    def _next(self, now: float) -> list[Order]:
+        match self.phase:
+            case Phase.STOPPED:
+                return []
+            case Phase.RUNNING:
+                return self._serve(now)
+        if not self.running and not self.polling:
+            return [self._exit(self._status, self._reason)]
+        return self._escalate(now) if now >= self._deadline else []
+
+    def _serve(self, now: float) -> list[Order]:
+        if self.polling:
+            return []
+        if self._is_done(now):
+            return [self._exit(EX_OK, "done" if self.limits.once else "idle")]
+        return [*self._give_up_when_idle(now), *self._poll(now)]
+
+    def _is_done(self, now: float) -> bool:
+        if self.running:
+            return False
+        if self.limits.once:
+            return self._taken > 0 or self._idle_since is not None
+        if self.limits.gives_up:
+            return self._given_up and self._looked_last
+        return self._is_idle(now)
+
+    def _is_idle(self, now: float) -> bool:
+        if self._idle_since is None or self.limits.idle_timeout_s is None:
+            return False
+        return now - max(self._idle_since, self._busy_until) >= self.limits.idle_timeout_s
+
+    def _give_up_when_idle(self, now: float) -> list[Order]:
+        settled = self._asked_to_give_up or self._given_up or now < self._give_up_at
+        if not self.limits.gives_up or settled or not self._is_idle(now):
+            return []
+        self._asked_to_give_up = True
+        return [GiveUp()]
+
+    def _poll(self, now: float) -> list[Order]:
+        if now < self._retry_at or not self._wanted():
+            return []
+        self.polling = True
+        self._looking_last = self._given_up
+        return [Poll(self._wanted(), LONG_POLL_S if self._polls_answered else FIRST_POLL_S)]
+
+    def _wanted(self) -> int:
+        """How many messages there is room for."""
+        if self.limits.once:
+            return 0 if self._taken else 1
+        return min(self.limits.slots - len(self.running), self.limits.receive_at_most)
+
+    def _exit(self, status: int, reason: str) -> Order:
+        self.phase = Phase.STOPPED
+        return Exit(status, reason)
+
+    def _moments(self) -> Iterator[float | None]:
+        if self.phase is Phase.STOPPED:
+            return
+        yield self.leases.wake_at()
+        if self.phase is not Phase.RUNNING:
+            yield self._deadline
+        elif not self.polling and self._wanted():
+            yield self._retry_at

@@ -1,0 +1,239 @@
+"""The words: what can happen (past tense), what can be ordered (imperative), and what both speak of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Attribute(NamedTuple):
+    """A message attribute: the sender's data type ("String", "Number.int", "Binary", ...) and value."""
+
+    data_type: str
+    value: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery by SQS. The same message delivered again has the same id and another receipt handle."""
+
+    id: str
+    receipt_handle: str
+    body: str
+    attributes: Mapping[str, Attribute] = field(default_factory=lambda: MappingProxyType({}))
+    """As the sender wrote them."""
+    group_id: str | None = None
+    receive_count: int = 1
+    sent_at: float = 0.0
+    """Unix time by the clock of SQS."""
+    received_at: float = 0.0
+    """Unix time by the clock of SQS: what lateness is judged by, so that a wrong local clock drops no run."""
+
+
+class Outcome(Enum):
+    """How a delivery fared. The values are metric labels and appear in evidence and logs."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timeout"
+    OUT_OF_MEMORY = "oom"
+    REJECTED = "rejected"
+    MISSED = "missed"
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+    DUPLICATE = "duplicate"
+    CRASHED = "crashed"
+    """An error of observerd's own, not of the job's."""
+
+
+class Cause(Enum):
+    """Why a running job is told to end."""
+
+    STOP = "stop"
+    LEASE_LOST = "lease_lost"
+
+
+class ReceiveFault(Enum):
+    """Why a receive failed: what will pass by itself, and what needs a person."""
+
+    UNREACHABLE = "unreachable"
+    THROTTLED = "throttled"
+    QUEUE_MISSING = "queue_missing"
+    DENIED = "denied"
+
+
+class GiveUpAnswer(Enum):
+    """What became of the attempt to give this instance up."""
+
+    TERMINATING = "terminating"
+    KEPT = "kept"
+    """The group needs this instance (MinSize), or giving up is not allowed: stay in service."""
+    FAILED = "failed"
+    """Throttled, or another scaling activity is under way: ask again."""
+
+
+# ---- what can happen
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A poll came back, with messages or with none."""
+
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveFailed:
+    fault: ReceiveFault
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A job's process is about to be started."""
+
+    message: Message
+    job: str
+    run_id: str
+    log_stream: str
+    start_delay_s: float
+    """From the scheduled time to the delivery, by the clock of SQS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What there is to say of a message's life here, for people. Times in seconds."""
+
+    job: str | None = None
+    run_id: str | None = None
+    log_stream: str | None = None
+    reason: str | None = None
+    """One line: why it did not succeed."""
+    exit_code: int | None = None
+    signal: int | None = None
+    settled: str = ""
+    """What SQS was told, in a word or a few."""
+    duration_s: float | None = None
+    cpu_s: float | None = None
+    max_rss_bytes: int | None = None
+    leaked: bool = False
+    """A process of the job's escaped its session and held the output open."""
+    lines: int = 0
+    lines_dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A message's life here ended; its slot is free."""
+
+    message: Message
+    outcome: Outcome
+    deleted: bool = False
+    back_in_s: float | None = None
+    """Seconds until SQS shows the message again, where it was given back."""
+    report: Report = field(default_factory=Report)
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """An answer to Extend, by message id. A new lease counts from asked_at, when the call was made."""
+
+    asked_at: float
+    kept: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    """SQS no longer takes their receipt handles: somebody else may have these messages."""
+    unanswered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CrewDied:
+    """A thread of ours died of an error of ours. The rest cannot be trusted to go on alone."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    answer: GiveUpAnswer
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUp:
+    """The moment that Consumer.wake_at named has come."""
+
+
+Event = Received | ReceiveFailed | Began | Finished | Extended | StopRequested | CrewDied | GaveUp | TimeUp
+
+# ---- what can be ordered
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Receive at most so many messages, waiting so long for the first."""
+
+    at_most: int
+    wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Delete a message whose job has already succeeded here: only its deletion had failed."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Leave alone a second delivery of a message that runs here."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Show the messages to others at once."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Keep up to ten messages invisible, each for so many seconds from now."""
+
+    leases: tuple[tuple[Message, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """End the message's job: TERM, and KILL after grace_s (None: the job's own grace; 0: at once)."""
+
+    message: Message
+    cause: Cause
+    grace_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Terminate this instance and lower the group's desired capacity by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    status: int
+    reason: str
+
+
+Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Exit

@@ -1,0 +1,35 @@
+"""What a job is: the command and the rules that the machine image gives to a name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+# A name becomes part of log stream names and unit names, so it may hold nothing
+# that means something to a path, a shell or a format string.
+JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+# SQS takes a message back 12 hours after it was received, however often it was extended
+# (SQS Developer Guide, "visibility timeout"). The quarter hour is for grace, log flush and delete.
+VISIBILITY_LIMIT_S = 43_200.0
+TIMEOUT_LIMIT_S = VISIBILITY_LIMIT_S - 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One entry of jobs.d. Times are in seconds."""
+
+    name: str
+    command: tuple[str, ...]
+    user: str | None = None
+    working_directory: str = "/"
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    timeout_s: float = 3_600.0
+    grace_s: float = 30.0
+    attempts: int = 3
+    backoff_s: float = 60.0
+    max_lateness_s: float | None = None
+    success_exit_codes: frozenset[int] = frozenset({0})
+    no_retry_exit_codes: frozenset[int] = frozenset({64, 65, 78})
+    nice: int = 0
+    description: str = ""

@@ -1,0 +1,36 @@
+"""How durations and sizes are written in configuration files and messages."""
+
+import re
+
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d{1,3})?)s)?")
+_SIZE = re.compile(r"(\d+)([KMGT]?)")
+_SECONDS = (86_400, 3_600, 60, 1)
+
+
+def duration_s(text: str) -> float:
+    """Seconds in a duration such as "90s", "2h", "1h30m" or "1d". Raises ValueError."""
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if not text or found is None:
+        raise ValueError(f'not a duration: {text!r} (write "90s", "15m", "2h" or "1h30m")')
+    return float(
+        sum(float(count) * unit for count, unit in zip(found.groups(), _SECONDS, strict=True) if count)
+    )
+
+
+def size_bytes(text: str) -> int:
+    """Bytes in a size such as "512M" or "2G", in powers of 1024 as systemd counts. Raises ValueError."""
+    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f'not a size: {text!r} (write "512M" or "2G")')
+    return int(found[1]) << 10 * " KMGT".index(found[2] or " ")
+
+
+def duration_text(seconds: float) -> str:
+    """The shortest way to write seconds that duration_s reads back: 5400 is "1h30m"."""
+    if seconds != int(seconds):
+        return f"{seconds:.3f}".rstrip("0") + "s"
+    left, parts = int(seconds), []
+    for unit, letter in zip(_SECONDS, "dhms", strict=True):
+        count, left = divmod(left, unit)
+        parts.append(f"{count}{letter}" if count else "")
+    return "".join(parts) or "0s"
