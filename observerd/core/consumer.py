@@ -106,6 +106,8 @@ class Consumer:
         self.phase = Phase.RUNNING
         self.running: dict[str, Message] = {}
         self.polling = False
+        self.given_up = False
+        """Whether this instance is being terminated because we asked for it."""
         self.leases = Leases(limits.visibility_timeout_s)
         self._jitter = jitter
         self._status, self._reason = EX_OK, "drained"
@@ -117,7 +119,6 @@ class Consumer:
         self._busy_until = now
         self._undeleted: set[str] = set()
         self._asked_to_give_up = False
-        self._given_up = False
         self._give_up_failures = 0
         self._give_up_at = now
         self._looking_last = False
@@ -205,7 +206,7 @@ class Consumer:
 
     def _gave_up(self, answer: GiveUpAnswer, now: float) -> None:
         self._asked_to_give_up = False
-        self._given_up = answer is GiveUpAnswer.TERMINATING
+        self.given_up = answer is GiveUpAnswer.TERMINATING
         self._give_up_failures += 1
         # A group that keeps this instance on purpose will not change its mind in seconds.
         base_s = GIVE_UP_RETRY_CAP_S if answer is GiveUpAnswer.KEPT else GIVE_UP_RETRY_S
@@ -264,7 +265,7 @@ class Consumer:
         if self.limits.once:
             return self._taken > 0 or self._idle_since is not None
         if self.limits.gives_up:
-            return self._given_up and self._looked_last
+            return self.given_up and self._looked_last
         return self._is_idle(now)
 
     def _is_idle(self, now: float) -> bool:
@@ -273,7 +274,7 @@ class Consumer:
         return now - max(self._idle_since, self._busy_until) >= self.limits.idle_timeout_s
 
     def _give_up_when_idle(self, now: float) -> list[Order]:
-        settled = self._asked_to_give_up or self._given_up or now < self._give_up_at
+        settled = self._asked_to_give_up or self.given_up or now < self._give_up_at
         if not self.limits.gives_up or settled or not self._is_idle(now):
             return []
         self._asked_to_give_up = True
@@ -283,7 +284,7 @@ class Consumer:
         if now < self._retry_at or not self._wanted():
             return []
         self.polling = True
-        self._looking_last = self._given_up
+        self._looking_last = self.given_up
         return [Poll(self._wanted(), LONG_POLL_S if self._polls_answered else FIRST_POLL_S)]
 
     def _wanted(self) -> int:

@@ -55,9 +55,14 @@ def read_request(message: Message) -> Request:
     return _version_1(message, _object(message.body))
 
 
+def deduplication_id(job: str, instant: str) -> str:
+    """What the producer gives SQS, which drops a second message with it for five minutes."""
+    return hashlib.sha256(f"{job}|{instant}".encode()).hexdigest()
+
+
 def run_id_of(job: str, instant: str) -> str:
-    """The producer's deduplication id, shortened: the same instant of the same job is the same run."""
-    return hashlib.sha256(f"{job}|{instant}".encode()).hexdigest()[:16]
+    """The deduplication id, shortened: the same instant of the same job is the same run."""
+    return deduplication_id(job, instant)[:16]
 
 
 def instant_text(at: float) -> str:

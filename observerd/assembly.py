@@ -1,0 +1,174 @@
+"""Puts the daemon together, in the order that gets its first receive out soonest.
+
+An instance was started because a message waits. So nothing that the first receive does not need is imported
+or built before it is on its way; what follows is put together while it travels.
+"""
+
+import gc
+import logging
+import os
+import queue
+import random
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from observerd.aws import Clients
+from observerd.config import Config, Loaded
+from observerd.core.consumer import Consumer, Limits
+from observerd.core.events import Event, Exit, Extend, GiveUp, Poll, Release
+from observerd.core.job import Job
+from observerd.crew import Hand
+from observerd.receiver import receive_or_release
+from observerd.service import Crew, Service
+from observerd.sqs import NoDeadLetterQueue, Queue, SqsFault, is_fifo
+from observerd.systemd import Notifier
+
+if TYPE_CHECKING:
+    from observerd.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+# What the ladder gives a job beyond its own grace before it goes on to KILL.
+GRACE_MARGIN_S = 5.0
+# SQS gives at most ten messages at once (SQS API Reference, ReceiveMessage).
+RECEIVE_AT_MOST = 10
+
+
+def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
+    """Serve the queue until there is a reason to leave. Raises aws.NoRegion."""
+    config = loaded.config
+    clients = Clients(config.queue_url, config.region)
+    messages = Queue(
+        config.queue_url, config.visibility_timeout, clients.poller(), config.dead_letter_queue_url
+    )
+    notifier = Notifier(os.environ)
+    gives_up = not (once or drain) and _gives_up(config)
+    limits = limits_of(config, loaded.jobs, gives_up=gives_up, once=once, drain=drain)
+    consumer = Consumer(limits, time.monotonic(), jitter=random.random())  # noqa: S311 jitter
+    inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    service = Service(consumer, inbox, notifier, config.queue_url.rsplit("/", 1)[1])
+    service.listen_for_signals()
+    receiver: Hand[Poll | Release] = Hand(
+        "receiver", lambda order: receive_or_release(messages, order), inbox
+    )
+    service.first_poll(receiver)
+    return _serve(loaded, clients, messages, service, consumer, inbox, receiver)
+
+
+def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: bool, drain: bool) -> Limits:
+    longest_grace_s = max((job.grace_s for job in jobs.values()), default=0.0)
+    idle_timeout_s = 0.0 if drain else config.idle_timeout
+    return Limits(
+        slots=config.slots,
+        receive_at_most=1 if is_fifo(config.queue_url) else RECEIVE_AT_MOST,
+        visibility_timeout_s=config.visibility_timeout,
+        idle_timeout_s=None if config.exit_action == "stay" and not drain else idle_timeout_s,
+        drain_timeout_s=config.drain_timeout,
+        grace_s=longest_grace_s + GRACE_MARGIN_S,
+        gives_up=gives_up,
+        once=once,
+    )
+
+
+def _gives_up(config: Config) -> bool:
+    if config.exit_action != "auto":
+        return config.exit_action == "terminate"
+    from observerd.instance import is_ec2  # noqa: PLC0415 not on the way of a machine that is told
+
+    return is_ec2(os.environ)
+
+
+def _serve(
+    loaded: Loaded,
+    clients: Clients,
+    messages: Queue,
+    service: Service,
+    consumer: Consumer,
+    inbox: "queue.SimpleQueue[Event]",
+    receiver: "Hand[Poll | Release]",
+) -> Exit:
+    """All that may wait until the first receive is under way."""
+    from observerd.executors.direct import DirectExecutor  # noqa: PLC0415
+    from observerd.instance import Imds, Instance  # noqa: PLC0415
+    from observerd.joblog import JobLogs  # noqa: PLC0415
+    from observerd.journal import Journal  # noqa: PLC0415
+    from observerd.logs import LineHandler  # noqa: PLC0415
+    from observerd.metrics import Metrics  # noqa: PLC0415
+    from observerd.runner import Runner  # noqa: PLC0415
+
+    config = loaded.config
+    messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout))
+    executor = DirectExecutor(config.default_user, _common_environment(config, clients.region))
+    logs_client = clients.logs() if config.log_group else None
+    logs = JobLogs(
+        lambda: logs_client, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout
+    )
+    own_stream = logs.open(_own_stream())
+    if config.log_group:
+        logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))
+    metrics = Metrics(loaded.jobs, config.slots)
+    instance = Instance(
+        clients.auto_scaling(), Imds(os.environ), config.auto_scaling_group, config.lifecycle_hook
+    )
+    heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
+    leaver: Hand[GiveUp] = Hand("leaver", lambda _: instance.give_up(), inbox)
+    runner = Runner(messages, executor, logs, loaded.jobs, inbox.put)
+    _serve_metrics(metrics, config.metrics_listen)
+    _say_what_is_served(loaded)
+    # On a thread of its own: nothing waits for the answer, and SQS may not give one.
+    threading.Thread(target=_find_dead_letter_queue, args=(messages,), daemon=True).start()
+    gc.enable()
+    try:
+        leaving = service.run(Crew(receiver, heartbeat, leaver, runner), Journal(metrics))
+    finally:
+        own_stream.close(config.flush_timeout)
+        logs.close(config.flush_timeout)
+        executor.close()
+    if consumer.given_up and (fault := instance.complete()):
+        log.warning("lifecycle action not completed", extra={"fault": fault})
+    return leaving
+
+
+def _common_environment(config: Config, region: str) -> dict[str, str]:
+    return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **config.job_environment}
+
+
+def _own_stream() -> str:
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    # No job's name begins with an underscore.
+    return f"_observerd/{socket.gethostname()}/{started}-{os.getpid()}"
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 standard output is the journal
+
+
+def _serve_metrics(metrics: "Metrics", listen: str) -> None:
+    if not listen:
+        return
+    try:
+        port = metrics.serve(listen)
+    except OSError as error:
+        # Blind is bad, but a worker that does not work is worse.
+        log.error("metrics not served", extra={"listen": listen, "fault": str(error)})  # noqa: TRY400 one line
+    else:
+        log.info("metrics served", extra={"address": f"{listen.rpartition(':')[0]}:{port}"})
+
+
+def _say_what_is_served(loaded: Loaded) -> None:
+    for warning in loaded.warnings:
+        log.warning("configuration", extra={"warning": warning})
+    log.info("serving", extra={"queue": loaded.config.queue_url, "jobs": len(loaded.jobs)})
+
+
+def _find_dead_letter_queue(messages: Queue) -> None:
+    try:
+        messages.dead_letter_url()
+    except NoDeadLetterQueue as fault:
+        log.warning("no dead-letter queue: exhausted messages stay", extra={"detail": str(fault)})
+    except SqsFault as fault:
+        log.warning("dead-letter queue not known yet", extra={"detail": str(fault)})

@@ -1,0 +1,102 @@
+"""What a person does by hand: run a job now, or put one run on the queue."""
+
+import json
+import signal
+import sys
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from observerd.bell import Bell
+from observerd.core.events import Cause, Message
+from observerd.core.request import BadMessage, Request, deduplication_id, instant_text, read_request
+from observerd.core.run import Ended, Refusal, plan
+
+if TYPE_CHECKING:
+    from observerd.config import Loaded
+
+
+class BadRequest(Exception):
+    """What was asked for makes no run. The text is one line."""
+
+
+class NotSent(Exception):
+    """SQS did not take the message. The text is one line."""
+
+
+def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | None) -> int:
+    """Run the job here and now as the daemon would, its output to standard output; the exit status.
+
+    Blocks until it has ended; TERM and INT end it as a stop of the daemon would. Raises BadRequest.
+    """
+    from observerd.executors.direct import DirectExecutor  # noqa: PLC0415 send starts nothing
+
+    now = time.time()
+    body = message_body(job, scheduled_time, payload)
+    planned = plan(Message(str(uuid.uuid4()), "", body, sent_at=now, received_at=now), loaded.jobs)
+    if isinstance(planned, Refusal):
+        raise BadRequest(planned.reason)
+    bell = Bell()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: bell.ring(Cause.STOP, None))
+    executor = DirectExecutor(loaded.config.default_user, loaded.config.job_environment)
+    try:
+        ended = executor.run(planned, _write, bell)
+    finally:
+        executor.close()
+    return _status(ended)
+
+
+def send(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | None) -> str:
+    """Put one run on the queue; a line that says which. Raises BadRequest, NotSent."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    from observerd.aws import Clients, NoRegion  # noqa: PLC0415
+    from observerd.sqs import is_fifo  # noqa: PLC0415
+
+    url = loaded.config.queue_url
+    body = message_body(job, scheduled_time or instant_text(time.time()), payload)
+    request = _readable(body)
+    # As the producer does, so that a run sent by hand and by schedule is one.
+    key = deduplication_id(job, instant_text(request.scheduled_at))
+    fifo = {"MessageGroupId": job, "MessageDeduplicationId": key} if is_fifo(url) else {}
+    try:
+        client = Clients(url, loaded.config.region).settler(1)
+        answer = client.send_message(QueueUrl=url, MessageBody=body, **fifo)  # type: ignore[arg-type]
+    except (ClientError, BotoCoreError, NoRegion) as error:
+        raise NotSent(" ".join(str(error).split())) from None
+    return f"sent: job {job}, run {request.run_id}, message {answer['MessageId']}"
+
+
+def message_body(job: str, scheduled_time: str | None, payload: str | None) -> str:
+    """A version 1 message. Raises BadRequest when payload is not JSON."""
+    body: dict[str, Any] = {"v": 1, "job": job}
+    if scheduled_time is not None:
+        body["scheduled_time"] = scheduled_time
+    if payload is not None:
+        try:
+            body["payload"] = json.loads(payload)
+        except ValueError as error:
+            raise BadRequest(f"--payload is not JSON: {error}") from None
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _readable(body: str) -> Request:
+    now = time.time()
+    try:
+        return read_request(Message("by-hand", "", body, sent_at=now, received_at=now))
+    except BadMessage as fault:
+        raise BadRequest(str(fault)) from None
+
+
+def _write(chunk: bytes) -> None:
+    sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _status(ended: Ended) -> int:
+    """As a shell has it: the job's own code, 128 and the signal, 127 where nothing could be started."""
+    if ended.fault is not None:
+        print(f"observerd: {ended.fault}", file=sys.stderr)
+        return 127
+    return ended.exit_code if ended.exit_code is not None else 128 + (ended.signal or 0)

@@ -1,0 +1,219 @@
+"""Arguments in, exit status out. A subcommand imports what it needs when it runs: `run` must start fast."""
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from observerd import __version__
+
+if TYPE_CHECKING:
+    from observerd.config import Loaded
+
+CONFIG_FILE = Path("/etc/observerd/observerd.toml")
+
+# sysexits.h
+EX_OK, EX_USAGE, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 65, 69, 75, 78
+
+EPILOG = """\
+exit status (sysexits.h):
+  0   done: idle, drained, or told to stop     69  AWS does not do what it was asked
+  1   stopped with jobs that would not end     70  an error of observerd's own
+  64  wrong usage                              75  another observerd holds the pidfile
+  65  a payload or time that cannot be read    78  configuration: files, queue missing or denied
+  `exec` exits as its job does; 128 + n when signal n ended it, 127 when it could not be started.
+
+configuration: /etc/observerd/observerd.toml, conf.d/*.toml and jobs.d/*.toml beside it, then OBSERVERD_*
+in the environment, then options. `observerd show-config` tells where each value comes from.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    # Half of a start is imports that create nothing cyclic. Put back on once the daemon serves.
+    gc.disable()
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EX_OK
+    except _Complaint as complaint:
+        print(f"observerd: {complaint}", file=sys.stderr)
+        return complaint.status
+
+
+class _Complaint(Exception):
+    """What a person is told in one line (or one a fault) before a non-zero exit."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> "None":  # type: ignore[override]
+        self.exit(EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="observerd",
+        description="Highly available cron on AWS: takes jobs from an SQS queue and runs them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"observerd {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_run(_command(commands, "run", _run, "serve the queue until idle or told to stop"))
+    _add_exec(_command(commands, "exec", _exec, "run one job now, without SQS"))
+    _add_send(_command(commands, "send", _send, "put one run of a job on the queue"))
+    quiet = _command(commands, "check-config", _check_config, "read the configuration and name every fault")
+    quiet.add_argument("--quiet", action="store_true", help="say nothing if there is no fault")
+    for name, action, text in (
+        ("show-config", _show_config, "print each value and where it comes from"),
+        ("jobs", _jobs, "list the jobs that are defined"),
+    ):
+        _command(commands, name, action, text).add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[_Parser]", name: str, action: object, text: str
+) -> _Parser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(command=action)
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"default: {CONFIG_FILE}")
+    return parser
+
+
+def _add_run(parser: _Parser) -> None:
+    until = parser.add_mutually_exclusive_group()
+    until.add_argument("--once", action="store_true", help="take one message, or find none, and leave")
+    until.add_argument("--drain", action="store_true", help="leave when the queue is empty")
+    parser.add_argument("--queue-url", metavar="URL", help="instead of the configured queue")
+    parser.add_argument("--slots", metavar="N", help="how many jobs may run at once")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
+    parser.add_argument("--daemonize", action="store_true", help="go to the background (not under systemd)")
+    parser.add_argument(
+        "--pidfile", type=Path, default=Path("/run/observerd.pid"), metavar="FILE",
+        help="locked while the daemon runs; default: %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-file", type=Path, default=Path("/var/log/observerd.log"), metavar="FILE",
+        help="where --daemonize sends the log; default: %(default)s",
+    )  # fmt: skip
+
+
+def _add_exec(parser: _Parser) -> None:
+    parser.add_argument("job", metavar="JOB")
+    _add_what(parser)
+
+
+def _add_send(parser: _Parser) -> None:
+    parser.add_argument("job", metavar="JOB")
+    parser.add_argument("--queue-url", metavar="URL", help="instead of the configured queue")
+    _add_what(parser)
+
+
+def _add_what(parser: _Parser) -> None:
+    parser.add_argument("--scheduled-time", metavar="TIME", help="ISO 8601 with a zone; default: now")
+    parser.add_argument("--payload", metavar="JSON", help="handed to the job; - reads standard input")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    flags = {name: getattr(arguments, name) for name in ("queue_url", "slots", "log_level")}
+    loaded = _load(arguments, flags, need_queue=True)
+    if arguments.daemonize:
+        return _run_in_background(arguments, loaded)
+    return _serve(arguments, loaded)
+
+
+def _run_in_background(arguments: argparse.Namespace, loaded: "Loaded") -> int:
+    from observerd.background import AlreadyRunning, detached  # noqa: PLC0415
+
+    try:
+        with detached(arguments.pidfile, arguments.log_file):
+            return _serve(arguments, loaded)
+    except AlreadyRunning as fault:
+        raise _Complaint(EX_TEMPFAIL, str(fault)) from None
+    except OSError as error:
+        raise _Complaint(EX_CONFIG, f"{error.filename}: {error.strerror}") from None
+
+
+def _serve(arguments: argparse.Namespace, loaded: "Loaded") -> int:
+    from observerd import assembly  # noqa: PLC0415
+    from observerd.aws import NoRegion  # noqa: PLC0415
+    from observerd.logs import set_up  # noqa: PLC0415
+
+    set_up(loaded.config.log_level, loaded.config.log_format, os.environ)
+    try:
+        return assembly.run(loaded, once=arguments.once, drain=arguments.drain).status
+    except NoRegion as fault:
+        raise _Complaint(EX_CONFIG, str(fault)) from None
+
+
+def _exec(arguments: argparse.Namespace) -> int:
+    from observerd.by_hand import BadRequest, execute  # noqa: PLC0415
+
+    loaded = _load(arguments, {}, need_queue=False)
+    try:
+        return execute(loaded, arguments.job, arguments.scheduled_time, _payload(arguments))
+    except BadRequest as fault:
+        raise _Complaint(EX_DATAERR, str(fault)) from None
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    from observerd.by_hand import BadRequest, NotSent, send  # noqa: PLC0415
+
+    loaded = _load(arguments, {"queue_url": arguments.queue_url}, need_queue=True)
+    try:
+        print(send(loaded, arguments.job, arguments.scheduled_time, _payload(arguments)))
+    except BadRequest as fault:
+        raise _Complaint(EX_DATAERR, str(fault)) from None
+    except NotSent as fault:
+        raise _Complaint(EX_UNAVAILABLE, str(fault)) from None
+    return EX_OK
+
+
+def _payload(arguments: argparse.Namespace) -> str | None:
+    given: str | None = arguments.payload
+    return sys.stdin.read() if given == "-" else given
+
+
+def _check_config(arguments: argparse.Namespace) -> int:
+    from observerd.commands import check_config  # noqa: PLC0415
+
+    text = check_config(_load(arguments, {}, need_queue=False))
+    if not arguments.quiet:
+        print(text)
+    return EX_OK
+
+
+def _show_config(arguments: argparse.Namespace) -> int:
+    from observerd.commands import show_config  # noqa: PLC0415
+
+    print(show_config(_load(arguments, {}, need_queue=False), as_json=arguments.json))
+    return EX_OK
+
+
+def _jobs(arguments: argparse.Namespace) -> int:
+    from observerd.commands import jobs  # noqa: PLC0415
+
+    width = os.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(jobs(_load(arguments, {}, need_queue=False), as_json=arguments.json, width=width))
+    return EX_OK
+
+
+def _load(arguments: argparse.Namespace, flags: dict[str, str | None], *, need_queue: bool) -> "Loaded":
+    from observerd.config import BadConfig, load  # noqa: PLC0415
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return load(arguments.config, os.environ, given, need_queue=need_queue)
+    except BadConfig as bad:
+        raise _Complaint(EX_CONFIG, "\nobserverd: ".join(bad.faults)) from None

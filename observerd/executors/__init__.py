@@ -1,0 +1,18 @@
+"""Where jobs run. An executor takes a run and answers with how it ended."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from observerd.bell import Bell
+from observerd.core.run import Ended, Run
+
+
+class Executor(Protocol):
+    def run(self, run: Run, emit: Callable[[bytes], None], bell: Bell) -> Ended:
+        """Run the job to its end, its output going to emit. Blocks; never raises for what the job does.
+
+        A job that cannot be started is Ended with a fault. Raises OSError when this machine is too short of
+        something (processes, memory, descriptors) to start any.
+        """
+
+    def close(self) -> None: ...

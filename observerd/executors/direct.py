@@ -1,0 +1,86 @@
+"""Jobs as children of the daemon, each in a session of its own: for hosts without systemd."""
+
+import errno
+import os
+import pwd
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from observerd import process
+from observerd.bell import Bell
+from observerd.core.run import Ended, Run, environment
+from observerd.warden import Warden
+
+# Too short of processes, memory or descriptors: the machine's fault, which costs the job no attempt.
+_SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
+class DirectExecutor:
+    """default_user is whom a job runs as that names no user, where this process is root."""
+
+    def __init__(self, default_user: str | None, common_environment: Mapping[str, str]) -> None:
+        self._default_user = default_user
+        self._common = common_environment
+        self._warden = Warden()
+
+    def run(self, run: Run, emit: Callable[[bytes], None], bell: Bell) -> Ended:
+        """See Executor.run."""
+        try:
+            command = self._command(run)
+            return process.run(
+                command, emit, bell, self._warden, timeout_s=run.job.timeout_s, grace_s=run.job.grace_s
+            )
+        except LookupError as fault:
+            return Ended(fault=str(fault.args[0]))
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                raise
+            return Ended(fault=_cannot_start(run, error))
+
+    def close(self) -> None:
+        self._warden.close()
+
+    def _command(self, run: Run) -> process.Command:
+        entry = self._account_entry(run)
+        own = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": "/bin/sh"}
+        return process.Command(
+            argv=run.job.command,
+            environment={**own, **environment(run, self._common)},
+            directory=run.job.working_directory,
+            stdin=run.request.payload.encode(),
+            account=_account(entry) if entry.pw_uid != os.geteuid() else None,
+            nice=run.job.nice,
+        )
+
+    def _account_entry(self, run: Run) -> pwd.struct_passwd:
+        """Raises LookupError with one line for people."""
+        name = run.job.user or (self._default_user if os.geteuid() == 0 else None)
+        if name is None:
+            return _own_entry()
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise LookupError(f"no user {name!r} on this machine (job {run.job.name!r})") from None
+        if os.geteuid() not in (0, entry.pw_uid):
+            raise LookupError(f"only root can run job {run.job.name!r} as user {name!r}")
+        return entry
+
+
+def _own_entry() -> pwd.struct_passwd:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        # A container may run as a number that no passwd file knows.
+        return pwd.struct_passwd((str(uid), "x", uid, os.getegid(), "", "/", "/bin/sh"))
+
+
+def _account(entry: pwd.struct_passwd) -> process.Account:
+    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+    return process.Account(entry.pw_uid, entry.pw_gid, tuple(groups))
+
+
+def _cannot_start(run: Run, error: OSError) -> str:
+    if error.filename == run.job.working_directory and not Path(run.job.working_directory).is_dir():
+        return f"cannot enter {error.filename!r}: {os.strerror(error.errno or 0)}"
+    return f"cannot start {run.job.command[0]!r}: {os.strerror(error.errno or 0)}"

@@ -1,0 +1,200 @@
+"""Writes down what happened: the log line, the metrics and the line in `systemctl status`, in one place."""
+
+import logging
+from typing import Any
+
+from observerd.core.consumer import Consumer, Phase
+from observerd.core.events import (
+    Began,
+    Cause,
+    CrewDied,
+    End,
+    Event,
+    Exit,
+    Extended,
+    Finished,
+    GaveUp,
+    GiveUp,
+    GiveUpAnswer,
+    Ignore,
+    Order,
+    Outcome,
+    Received,
+    ReceiveFailed,
+    Release,
+    StopRequested,
+)
+from observerd.core.units import duration_text
+from observerd.metrics import Metrics
+
+log = logging.getLogger("observerd")
+
+# INFO is what an operator would tell a colleague, WARNING asks for attention later, ERROR now.
+_LEVELS = {
+    Outcome.SUCCEEDED: logging.INFO,
+    Outcome.INTERRUPTED: logging.INFO,
+    Outcome.FAILED: logging.WARNING,
+    Outcome.TIMED_OUT: logging.WARNING,
+    Outcome.OUT_OF_MEMORY: logging.WARNING,
+}
+
+
+class Journal:
+    """Told of every event and every order, on the main thread."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._outage_at: float | None = None
+        self._failures = 0
+        self._unanswered = False
+        self._kept = False
+        self._jobs: dict[str, str] = {}
+
+    def event(self, event: Event, now: float) -> None:
+        match event:
+            case Received(messages):
+                self._metrics.receives.labels("message" if messages else "empty").inc()
+                self._receiving_again(now)
+            case ReceiveFailed():
+                self._receive_failed(event, now)
+            case Began():
+                self._began(event)
+            case Finished():
+                self._finished(event)
+            case Extended():
+                self._extended(event)
+            case StopRequested(reason):
+                log.info("stop requested", extra={"reason": reason})
+            case CrewDied(name, error):
+                log.critical("crew thread died", extra={"thread_name": name, "error": error})
+            case GaveUp():
+                self._gave_up(event)
+
+    def order(self, order: Order) -> None:
+        match order:
+            case Ignore(message):
+                log.warning("duplicate delivery left alone", extra={"message_id": message.id})
+                self._metrics.runs.labels(self._job(message.id), Outcome.DUPLICATE.value).inc()
+            case Release(messages):
+                for message in messages:
+                    log.info("late message released", extra={"message_id": message.id})
+                    self._metrics.messages.labels("released").inc()
+            case End(message, cause, grace_s):
+                level = logging.ERROR if cause is Cause.LEASE_LOST else logging.INFO
+                facts = {"message_id": message.id, "cause": cause.value, "kill_in_s": grace_s}
+                log.log(level, "ending job", extra=facts)
+            case GiveUp():
+                log.info("idle, giving this instance up")
+            case Exit(status, reason):
+                log.info("leaving", extra={"reason": reason, "exit_status": status})
+
+    def _receiving_again(self, now: float) -> None:
+        if self._outage_at is not None:
+            facts = {"outage_s": now - self._outage_at, "failures": self._failures}
+            log.warning("receiving works again", extra=facts)
+            self._outage_at, self._failures = None, 0
+
+    def _receive_failed(self, event: ReceiveFailed, now: float) -> None:
+        self._metrics.receives.labels("error").inc()
+        self._failures += 1
+        if self._outage_at is None:
+            self._outage_at = now
+            log.warning("receiving failed", extra={"fault": event.fault.value, "detail": event.detail})
+
+    def _began(self, event: Began) -> None:
+        job = self._metrics.job(event.job)
+        self._jobs[event.message.id] = job
+        self._metrics.running.labels(job).inc()
+        self._metrics.busy.inc()
+        self._metrics.start_delay.labels(job).observe(max(0.0, event.start_delay_s))
+        facts = {
+            "job": event.job,
+            "run_id": event.run_id,
+            "attempt": event.message.receive_count,
+            "start_delay_s": event.start_delay_s,
+            "message_id": event.message.id,
+            "log_stream": event.log_stream,
+        }
+        log.info("run started", extra=facts)
+
+    def _finished(self, event: Finished) -> None:
+        job = self._metrics.job(event.report.job)
+        if self._jobs.pop(event.message.id, None) is not None:
+            self._metrics.running.labels(job).dec()
+            self._metrics.busy.dec()
+        self._metrics.runs.labels(job, event.outcome.value).inc()
+        self._metrics.messages.labels(_fate(event)).inc()
+        self._metrics.dropped_lines.labels(job).inc(event.report.lines_dropped)
+        if event.report.duration_s is not None:
+            self._metrics.duration.labels(job).observe(event.report.duration_s)
+        log.log(_level(event), "run ended", extra=_facts(event))
+
+    def _extended(self, event: Extended) -> None:
+        self._metrics.extensions.labels("ok").inc(len(event.kept))
+        self._metrics.extensions.labels("error").inc(len(event.unanswered))
+        self._metrics.extensions.labels("refused").inc(len(event.refused))
+        if event.unanswered and not self._unanswered:
+            log.warning("leases not extended", extra={"messages": len(event.unanswered)})
+        if event.kept and self._unanswered:
+            log.warning("leases extended again")
+        self._unanswered = bool(event.unanswered)
+
+    def _gave_up(self, event: GaveUp) -> None:
+        facts = {"answer": event.answer.value, "detail": event.detail}
+        if event.answer is GiveUpAnswer.TERMINATING:
+            log.info("instance given up, taking a last look", extra=facts)
+        elif event.answer is GiveUpAnswer.FAILED or not self._kept:
+            log.warning("instance not given up, staying in service", extra=facts)
+        self._kept = event.answer is GiveUpAnswer.KEPT
+
+    def _job(self, message_id: str) -> str:
+        return self._jobs.get(message_id, self._metrics.job(None))
+
+
+def status_line(consumer: Consumer, queue_name: str, now: float) -> str:
+    """One line for `systemctl status`: what it is doing, how full it is, on which queue."""
+    busy = f"{len(consumer.running)}/{consumer.limits.slots} slots busy, queue {queue_name}"
+    if consumer.phase is not Phase.RUNNING:
+        return f"{consumer.phase.name.lower()}, {busy}"
+    idle_since = consumer.idle_since()
+    if idle_since is None:
+        return f"{'running' if consumer.running else 'waiting for SQS'}, {busy}"
+    return f"idle for {duration_text(round(now - idle_since))}, {busy}"
+
+
+def _level(event: Finished) -> int:
+    if event.report.settled.startswith("dead-lettered"):
+        return logging.ERROR
+    if event.outcome is Outcome.SUCCEEDED and not event.deleted:
+        return logging.WARNING
+    return _LEVELS.get(event.outcome, logging.ERROR)
+
+
+def _fate(event: Finished) -> str:
+    if event.report.settled.startswith("dead-lettered"):
+        return "dead_lettered"
+    if event.deleted:
+        return "deleted"
+    return "left" if event.back_in_s is None else "released"
+
+
+def _facts(event: Finished) -> dict[str, Any]:
+    report = event.report
+    return {
+        "job": report.job,
+        "run_id": report.run_id,
+        "outcome": event.outcome.value,
+        "settled": report.settled,
+        "reason": report.reason,
+        "exit_code": report.exit_code,
+        "signal": report.signal,
+        "duration_s": report.duration_s,
+        "cpu_s": report.cpu_s,
+        "max_rss_bytes": report.max_rss_bytes,
+        "attempt": event.message.receive_count,
+        "lines": report.lines,
+        "lines_dropped": report.lines_dropped or None,
+        "leaked": report.leaked or None,
+        "message_id": event.message.id,
+        "log_stream": report.log_stream,
+    }

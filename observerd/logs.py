@@ -1,0 +1,100 @@
+"""How observerd's own log lines look: a fixed phrase and the facts, as key=value or as JSON."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+# What a LogRecord has of its own; everything else was given in extra.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+# syslog(3) priorities, which journald reads from the head of a line.
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+
+
+def facts_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given in extra, without what is not known."""
+    return {key: value for key, value in vars(record).items() if key not in _OWN and value is not None}
+
+
+class TextFormatter(logging.Formatter):
+    """For people: time, level, phrase, key=value ...; for the journal, which keeps the time, a priority."""
+
+    def __init__(self, *, priorities: bool) -> None:
+        super().__init__()
+        self._priorities = priorities
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever was logged; a traceback follows on lines of its own."""
+        facts = "".join(f" {key}={_shown(value)}" for key, value in facts_of(record).items())
+        line = f"{_one_line(record.getMessage())}{facts}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        if not self._priorities:
+            return f"{_instant(record)} {record.levelname.lower():7} {line}"
+        mark = f"<{_priority(record.levelno)}>"
+        return mark + line.replace("\n", f"\n{mark}")
+
+
+class JsonFormatter(logging.Formatter):
+    """For machines: time, level, message, and the facts beside them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": _instant(record), "level": record.levelname.lower(), "message": record.getMessage()}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps({**line, **facts_of(record)}, default=str, ensure_ascii=False)
+
+
+class LineHandler(logging.Handler):
+    """Gives every record, as one JSON line, to a function: for the daemon's own CloudWatch stream."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(self.format(record))
+
+
+def set_up(level: str, form: str, environ: Mapping[str, str]) -> None:
+    """Log to standard error. form is "text", "json" or "auto": text, with priorities under journald."""
+    handler = logging.StreamHandler(sys.stderr)
+    priorities = form == "auto" and _is_journal(environ)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(priorities=priorities))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)  # Libraries speak when something is wrong.
+    logging.getLogger("observerd").setLevel(level.upper())
+
+
+def _is_journal(environ: Mapping[str, str]) -> bool:
+    """Whether standard error is the journal's stream (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _priority(level: int) -> int:
+    return next((priority for least, priority in _PRIORITIES if level >= least), 7)
+
+
+def _instant(record: logging.LogRecord) -> str:
+    return (
+        datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+def _shown(value: object) -> str:
+    text = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=\n\r\t') else text
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n")

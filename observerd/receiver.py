@@ -1,0 +1,28 @@
+"""Carries out Poll and Release: the calls that decide which messages are ours."""
+
+import logging
+
+from observerd.core.events import Event, Poll, Received, ReceiveFailed, Release
+from observerd.sqs import HandleRefused, Queue, SqsFault
+
+log = logging.getLogger(__name__)
+
+
+def receive_or_release(queue: Queue, order: Poll | Release) -> Event | None:
+    """One long poll, or one release a message. Blocks for as long as SQS takes."""
+    if isinstance(order, Release):
+        _release(queue, order)
+        return None
+    try:
+        return Received(queue.receive(order.at_most, order.wait_s))
+    except SqsFault as fault:
+        return ReceiveFailed(fault.fault, str(fault))
+
+
+def _release(queue: Queue, order: Release) -> None:
+    for message in order.messages:
+        try:
+            queue.release(message, 0)
+        except (HandleRefused, SqsFault) as fault:
+            # It comes back by itself when its visibility timeout is over.
+            log.warning("message not released", extra={"message_id": message.id, "fault": str(fault)})

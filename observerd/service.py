@@ -1,0 +1,171 @@
+"""The main thread: everything that happens comes into one inbox, is written down, shown to the consumer,
+and what the consumer orders is handed to whoever carries it out. It blocks in one line only."""
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from observerd.bell import Bell
+from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, Consumer, Phase
+from observerd.core.events import (
+    Discard,
+    End,
+    Event,
+    Exit,
+    Extend,
+    Finished,
+    GiveUp,
+    Message,
+    Order,
+    Outcome,
+    Poll,
+    Received,
+    Release,
+    Report,
+    Start,
+    StopRequested,
+    TimeUp,
+)
+from observerd.crew import Hand
+from observerd.journal import Journal, status_line
+from observerd.runner import Runner
+from observerd.systemd import Notifier
+
+log = logging.getLogger(__name__)
+
+# A poll that has not come back by then never will: its client gives up ten seconds after the longest wait.
+POLL_LIMIT_S = 3.0 * LONG_POLL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who carries out orders."""
+
+    receiver: Hand[Poll | Release]
+    heartbeat: Hand[Extend]
+    leaver: Hand[GiveUp]
+    runner: Runner
+
+
+class Service:
+    """Consumes until idle or told to stop."""
+
+    def __init__(
+        self, consumer: Consumer, inbox: "queue.SimpleQueue[Event]", notifier: Notifier, queue_name: str
+    ) -> None:
+        self._consumer = consumer
+        self._inbox = inbox
+        self._notifier = notifier
+        self._queue_name = queue_name
+        self._bells: dict[str, Bell] = {}
+        self._polled_at: float | None = None
+        self._is_ready = False
+        self._status = ""
+
+    def listen_for_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # SimpleQueue.put is re-entrant; nothing else may be done in a handler.
+            signal.signal(number, lambda n, _: self._inbox.put(StopRequested(signal.Signals(n).name)))
+
+    def first_poll(self, receiver: Hand[Poll | Release]) -> None:
+        """Have the first receive on its way while the rest of the crew is still being put together."""
+        for order in self._consumer.on(TimeUp(), time.monotonic()):
+            assert isinstance(order, Poll)  # noqa: S101 nothing else can be ordered yet
+            self._polled_at = time.monotonic()
+            receiver.order(order)
+
+    def run(self, crew: Crew, journal: Journal) -> Exit:
+        """Blocks until the consumer orders to leave; says why."""
+        while True:
+            event = self._next_event()
+            now = time.monotonic()
+            journal.event(event, now)
+            self._note(event)
+            for order in self._consumer.on(event, now):
+                journal.order(order)
+                if isinstance(order, Exit):
+                    return order
+                self._perform(order, crew)
+            self._report(event, now)
+
+    def _next_event(self) -> Event:
+        """What happened next, or TimeUp when a deadline came first."""
+        try:
+            return self._inbox.get(timeout=self._patience_s())
+        except queue.Empty:
+            return TimeUp()
+
+    def _patience_s(self) -> float | None:
+        moments = [at for at in (self._consumer.wake_at(), self._watchdog_at()) if at is not None]
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
+
+    def _watchdog_at(self) -> float | None:
+        limit_s = self._notifier.watchdog_s
+        return None if limit_s is None else time.monotonic() + limit_s / 2
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self._bells.pop(event.message.id).close()
+
+    def _perform(self, order: Order, crew: Crew) -> None:
+        match order:
+            case Poll():
+                self._polled_at = time.monotonic()
+                crew.receiver.order(order)
+            case Release():
+                crew.receiver.order(order)
+            case Extend():
+                crew.heartbeat.order(order)
+            case GiveUp():
+                crew.leaver.order(order)
+            case Start(message):
+                self._carry(message, crew.runner.live)
+            case Discard(message):
+                self._carry(message, crew.runner.discard)
+            case End(message, cause, grace_s):
+                self._bells[message.id].ring(cause, grace_s)
+
+    def _carry(self, message: Message, life: Callable[[Message, Bell], Finished]) -> None:
+        bell = self._bells[message.id] = Bell()
+        thread = threading.Thread(
+            target=self._live, args=(message, bell, life), name=f"run-{message.id}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # No thread to be had: the message comes back when its visibility timeout is over.
+            self._inbox.put(Finished(message, Outcome.CRASHED, report=Report(reason=str(error))))
+
+    def _live(self, message: Message, bell: Bell, life: Callable[[Message, Bell], Finished]) -> None:
+        finished = Finished(message, Outcome.CRASHED, report=Report(reason="observerd's own error"))
+        try:
+            finished = life(message, bell)
+        except Exception:
+            log.exception("run crashed", extra={"message_id": message.id})
+        finally:
+            self._inbox.put(finished)
+
+    def _report(self, event: Event, now: float) -> None:
+        status = status_line(self._consumer, self._queue_name, now)
+        if not self._is_ready and isinstance(event, Received):
+            self._is_ready = True
+            self._notifier.ready(status)
+        elif self._consumer.phase is not Phase.RUNNING and isinstance(event, StopRequested):
+            self._notifier.stopping(status, self._stop_may_take_s())
+        elif status != self._status:
+            self._notifier.status(status)
+        self._status = status
+        if self._is_healthy(now):
+            self._notifier.alive()
+
+    def _stop_may_take_s(self) -> float:
+        limits = self._consumer.limits
+        return limits.drain_timeout_s + limits.grace_s + KILL_WAIT_S + LONG_POLL_S
+
+    def _is_healthy(self, now: float) -> bool:
+        """Progress, not mere life: the one wait that may be long is a poll, and it has a limit."""
+        return not self._consumer.polling or self._polled_at is None or now - self._polled_at < POLL_LIMIT_S

@@ -1,0 +1,217 @@
+"""The queue. SQS's errors become words of ours here, and appear nowhere else."""
+
+import json
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+from observerd.core.events import Attribute, Extended, Message, ReceiveFault
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_HANDLE_REFUSED = ("ReceiptHandleIsInvalid", "InvalidReceiptHandle", "MessageNotInflight")
+# An expired handle is named in the text of this one only.
+_PARAMETER = "InvalidParameterValue"
+_FAULTS = {
+    ReceiveFault.QUEUE_MISSING: ("NonExistentQueue", "QueueDoesNotExist", "InvalidAddress"),
+    ReceiveFault.DENIED: ("AccessDenied", "AccessDeniedException", "InvalidClientTokenId"),
+    ReceiveFault.THROTTLED: ("Throttling", "ThrottlingException", "RequestThrottled", "OverLimit"),
+}
+
+
+class SqsFault(Exception):
+    """SQS did not do what it was asked. fault says what kind of trouble it is, the text which."""
+
+    def __init__(self, fault: ReceiveFault, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = fault
+
+
+class HandleRefused(Exception):
+    """The receipt handle is no longer ours: the lease is over, or somebody else has the message."""
+
+
+class NoDeadLetterQueue(Exception):
+    """The queue has none. The text is one line for people."""
+
+
+class Queue:
+    """One SQS queue, standard or FIFO. Each call blocks for its client's timeouts at most."""
+
+    def __init__(
+        self,
+        url: str,
+        visibility_timeout_s: float,
+        poller: "SQSClient",
+        dead_letter_url: str | None = None,
+    ) -> None:
+        self.url = url
+        self.visibility_timeout_s = int(visibility_timeout_s)
+        self._poller = poller
+        self._dead_letter_url = dead_letter_url
+
+    def equip(self, settler: "SQSClient", extender: "SQSClient") -> None:
+        """Hand over the clients that nothing needs before the first receive has answered."""
+        self._settler = settler
+        self._extender = extender
+
+    def receive(self, at_most: int, wait_s: int) -> tuple[Message, ...]:
+        """The next messages, waiting up to wait_s seconds for the first. Raises SqsFault."""
+        try:
+            answer = self._poller.receive_message(
+                QueueUrl=self.url,
+                MaxNumberOfMessages=at_most,
+                WaitTimeSeconds=wait_s,
+                VisibilityTimeout=self.visibility_timeout_s,
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                    "MessageGroupId",
+                ],
+                MessageAttributeNames=["All"],
+            )
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            _raise(error)
+        received_at = _clock_of(answer)
+        return tuple(_message(each, received_at) for each in answer.get("Messages", ()))
+
+    def extend(self, leases: tuple[tuple[Message, int], ...]) -> Extended:
+        """Keep up to ten messages invisible for so many seconds from now each. SQS's errors are answers."""
+        asked_at = time.monotonic()
+        ids = tuple(message.id for message, _ in leases)
+        try:
+            answer = self._extender.change_message_visibility_batch(
+                QueueUrl=self.url,
+                Entries=[
+                    {"Id": str(place), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": seconds}
+                    for place, (message, seconds) in enumerate(leases)
+                ],
+            )
+        except (ClientError, BotoCoreError, ResponseParserError):
+            return Extended(asked_at, unanswered=ids)
+        kept = tuple(ids[int(each["Id"])] for each in answer.get("Successful", ()))
+        refused = tuple(ids[int(each["Id"])] for each in answer.get("Failed", ()) if _is_refusal(each))
+        return Extended(asked_at, kept, refused, tuple(set(ids) - set(kept) - set(refused)))
+
+    def delete(self, message: Message) -> None:
+        """Delete the message. Raises HandleRefused, SqsFault."""
+        try:
+            self._settler.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            _raise(error)
+
+    def release(self, message: Message, delay_s: int) -> None:
+        """Show the message to others after delay_s seconds. Raises HandleRefused, SqsFault."""
+        try:
+            self._settler.change_message_visibility(
+                QueueUrl=self.url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=delay_s
+            )
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            _raise(error)
+
+    def dead_letter(self, message: Message, attributes: Mapping[str, Attribute]) -> None:
+        """Send a copy of the message to the dead-letter queue. Raises NoDeadLetterQueue, SqsFault."""
+        url = self.dead_letter_url()
+        # The same message's second copy within five minutes is dropped by a FIFO queue.
+        fifo: dict[str, str] = (
+            {"MessageGroupId": message.group_id or message.id, "MessageDeduplicationId": message.id}
+            if is_fifo(url)
+            else {}
+        )
+        try:
+            self._settler.send_message(
+                QueueUrl=url,
+                MessageBody=message.body,
+                MessageAttributes={name: _as_sent(each) for name, each in attributes.items()},
+                **fifo,  # type: ignore[arg-type]
+            )
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            _raise(error)
+
+    def dead_letter_url(self) -> str:
+        """The configured one, or the one that the queue's redrive policy names; asked once.
+
+        Raises NoDeadLetterQueue, SqsFault.
+        """
+        if self._dead_letter_url is None:
+            self._dead_letter_url = self._redrive_url()
+        return self._dead_letter_url
+
+    def _redrive_url(self) -> str:
+        try:
+            answer = self._settler.get_queue_attributes(QueueUrl=self.url, AttributeNames=["RedrivePolicy"])
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
+            _raise(error)
+        policy = answer.get("Attributes", {}).get("RedrivePolicy")
+        if not policy:
+            raise NoDeadLetterQueue(
+                f"{self.url} has no dead-letter queue: give it a RedrivePolicy or set dead_letter_queue_url"
+            )
+        # A dead-letter queue is of its queue's account and region, so it differs in the name alone.
+        name = json.loads(policy)["deadLetterTargetArn"].rsplit(":", 1)[1]
+        return f"{self.url.rsplit('/', 1)[0]}/{name}"
+
+
+def is_fifo(url: str) -> bool:
+    return url.endswith(".fifo")
+
+
+def _message(given: Any, received_at: float) -> Message:
+    system = given.get("Attributes", {})
+    return Message(
+        id=given["MessageId"],
+        receipt_handle=given["ReceiptHandle"],
+        body=given.get("Body", ""),
+        attributes=MappingProxyType(
+            {name: _as_read(each) for name, each in given.get("MessageAttributes", {}).items()}
+        ),
+        group_id=system.get("MessageGroupId"),
+        receive_count=int(system.get("ApproximateReceiveCount", "1")),
+        sent_at=int(system.get("SentTimestamp", "0")) / 1000 or received_at,
+        received_at=received_at,
+    )
+
+
+def _as_read(attribute: Any) -> Attribute:
+    value = attribute["BinaryValue"] if "BinaryValue" in attribute else attribute.get("StringValue", "")
+    return Attribute(attribute["DataType"], value)
+
+
+def _as_sent(attribute: Attribute) -> Any:
+    key = "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue"
+    return {"DataType": attribute.data_type, key: attribute.value}
+
+
+def _clock_of(answer: Any) -> float:
+    """SQS's own time, to the second, so that a local clock that was stepped makes no run late."""
+    told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        return parsedate_to_datetime(told).timestamp()
+    except (TypeError, ValueError):
+        return time.time()
+
+
+def _is_refusal(entry: Any) -> bool:
+    return _refuses(entry.get("Code", ""), entry.get("Message", ""))
+
+
+def _refuses(code: str, text: str) -> bool:
+    return code.endswith(_HANDLE_REFUSED) or (code.endswith(_PARAMETER) and "receipt" in text.lower())
+
+
+def _raise(error: ClientError | BotoCoreError | ResponseParserError) -> NoReturn:
+    if not isinstance(error, ClientError):
+        raise SqsFault(ReceiveFault.UNREACHABLE, " ".join(str(error).split())) from error
+    told = error.response.get("Error", {})
+    code, text = str(told.get("Code", "")), " ".join(str(told.get("Message", "")).split())
+    if _refuses(code, text):
+        raise HandleRefused(f"{code}: {text}") from error
+    # Codes come with and without a prefix such as "AWS.SimpleQueueService.".
+    kinds = (kind for kind, codes in _FAULTS.items() if code.endswith(codes))
+    raise SqsFault(next(kinds, ReceiveFault.UNREACHABLE), f"{code}: {text}") from error
