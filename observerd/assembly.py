@@ -43,7 +43,7 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     config = loaded.config
     clients = Clients(config.queue_url, config.region)
     messages = Queue(
-        config.queue_url, config.visibility_timeout, clients.poller(), config.dead_letter_queue_url
+        config.queue_url, config.visibility_timeout_s, clients.poller(), config.dead_letter_queue_url
     )
     notifier = Notifier(os.environ)
     gives_up = not (once or drain) and _gives_up(config)
@@ -61,13 +61,13 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
 
 def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: bool, drain: bool) -> Limits:
     longest_grace_s = max((job.grace_s for job in jobs.values()), default=0.0)
-    idle_timeout_s = 0.0 if drain else config.idle_timeout
+    idle_timeout_s = 0.0 if drain else config.idle_timeout_s
     return Limits(
         slots=config.slots,
         receive_at_most=1 if is_fifo(config.queue_url) else RECEIVE_AT_MOST,
-        visibility_timeout_s=config.visibility_timeout,
+        visibility_timeout_s=config.visibility_timeout_s,
         idle_timeout_s=None if config.exit_action == "stay" and not drain else idle_timeout_s,
-        drain_timeout_s=config.drain_timeout,
+        drain_timeout_s=config.drain_timeout_s,
         grace_s=longest_grace_s + GRACE_MARGIN_S,
         gives_up=gives_up,
         once=once,
@@ -101,11 +101,11 @@ def _serve(
     from observerd.runner import Runner  # noqa: PLC0415
 
     config = loaded.config
-    messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout))
+    messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout_s))
     executor = DirectExecutor(config.default_user, _common_environment(config, clients.region))
     logs_client = clients.logs() if config.log_group else None
     logs = JobLogs(
-        lambda: logs_client, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout
+        lambda: logs_client, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s
     )
     own_stream = logs.open(_own_stream())
     if config.log_group:
@@ -125,8 +125,8 @@ def _serve(
     try:
         leaving = service.run(Crew(receiver, heartbeat, leaver, runner), Journal(metrics))
     finally:
-        own_stream.close(config.flush_timeout)
-        logs.close(config.flush_timeout)
+        own_stream.close(config.flush_timeout_s)
+        logs.close(config.flush_timeout_s)
         executor.close()
     if consumer.given_up and (fault := instance.complete()):
         log.warning("lifecycle action not completed", extra={"fault": fault})

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -63,21 +63,15 @@ class Queue:
 
     def receive(self, at_most: int, wait_s: int) -> tuple[Message, ...]:
         """The next messages, waiting up to wait_s seconds for the first. Raises SqsFault."""
-        try:
-            answer = self._poller.receive_message(
-                QueueUrl=self.url,
-                MaxNumberOfMessages=at_most,
-                WaitTimeSeconds=wait_s,
-                VisibilityTimeout=self.visibility_timeout_s,
-                MessageSystemAttributeNames=[
-                    "ApproximateReceiveCount",
-                    "SentTimestamp",
-                    "MessageGroupId",
-                ],
-                MessageAttributeNames=["All"],
-            )
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
-            _raise(error)
+        answer = _call(
+            self._poller.receive_message,
+            QueueUrl=self.url,
+            MaxNumberOfMessages=at_most,
+            WaitTimeSeconds=wait_s,
+            VisibilityTimeout=self.visibility_timeout_s,
+            MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"],
+            MessageAttributeNames=["All"],
+        )
         received_at = _clock_of(answer)
         return tuple(_message(each, received_at) for each in answer.get("Messages", ()))
 
@@ -86,14 +80,15 @@ class Queue:
         asked_at = time.monotonic()
         ids = tuple(message.id for message, _ in leases)
         try:
-            answer = self._extender.change_message_visibility_batch(
+            answer = _call(
+                self._extender.change_message_visibility_batch,
                 QueueUrl=self.url,
                 Entries=[
                     {"Id": str(place), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": seconds}
                     for place, (message, seconds) in enumerate(leases)
                 ],
             )
-        except (ClientError, BotoCoreError, ResponseParserError):
+        except (HandleRefused, SqsFault):
             return Extended(asked_at, unanswered=ids)
         kept = tuple(ids[int(each["Id"])] for each in answer.get("Successful", ()))
         refused = tuple(ids[int(each["Id"])] for each in answer.get("Failed", ()) if _is_refusal(each))
@@ -101,38 +96,29 @@ class Queue:
 
     def delete(self, message: Message) -> None:
         """Delete the message. Raises HandleRefused, SqsFault."""
-        try:
-            self._settler.delete_message(QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
-            _raise(error)
+        _call(self._settler.delete_message, QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
 
     def release(self, message: Message, delay_s: int) -> None:
         """Show the message to others after delay_s seconds. Raises HandleRefused, SqsFault."""
-        try:
-            self._settler.change_message_visibility(
-                QueueUrl=self.url, ReceiptHandle=message.receipt_handle, VisibilityTimeout=delay_s
-            )
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
-            _raise(error)
+        _call(
+            self._settler.change_message_visibility,
+            QueueUrl=self.url,
+            ReceiptHandle=message.receipt_handle,
+            VisibilityTimeout=delay_s,
+        )
 
     def dead_letter(self, message: Message, attributes: Mapping[str, Attribute]) -> None:
         """Send a copy of the message to the dead-letter queue. Raises NoDeadLetterQueue, SqsFault."""
         url = self.dead_letter_url()
         # The same message's second copy within five minutes is dropped by a FIFO queue.
-        fifo: dict[str, str] = (
-            {"MessageGroupId": message.group_id or message.id, "MessageDeduplicationId": message.id}
-            if is_fifo(url)
-            else {}
+        fifo = {"MessageGroupId": message.group_id or message.id, "MessageDeduplicationId": message.id}
+        _call(
+            self._settler.send_message,
+            QueueUrl=url,
+            MessageBody=message.body,
+            MessageAttributes={name: _as_sent(each) for name, each in attributes.items()},
+            **(fifo if is_fifo(url) else {}),
         )
-        try:
-            self._settler.send_message(
-                QueueUrl=url,
-                MessageBody=message.body,
-                MessageAttributes={name: _as_sent(each) for name, each in attributes.items()},
-                **fifo,  # type: ignore[arg-type]
-            )
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
-            _raise(error)
 
     def dead_letter_url(self) -> str:
         """The configured one, or the one that the queue's redrive policy names; asked once.
@@ -144,10 +130,9 @@ class Queue:
         return self._dead_letter_url
 
     def _redrive_url(self) -> str:
-        try:
-            answer = self._settler.get_queue_attributes(QueueUrl=self.url, AttributeNames=["RedrivePolicy"])
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
-            _raise(error)
+        answer = _call(
+            self._settler.get_queue_attributes, QueueUrl=self.url, AttributeNames=["RedrivePolicy"]
+        )
         policy = answer.get("Attributes", {}).get("RedrivePolicy")
         if not policy:
             raise NoDeadLetterQueue(
@@ -160,6 +145,21 @@ class Queue:
 
 def is_fifo(url: str) -> bool:
     return url.endswith(".fifo")
+
+
+def _call(method: Callable[..., Any], **request: Any) -> Any:
+    """The answer to one call. Raises HandleRefused, SqsFault."""
+    try:
+        answer = method(**request)
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
+        _raise(error)
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if "html" in headers.get("content-type", ""):
+        # botocore takes any 200 for an answer; a proxy's page would pass for an empty queue or a delete.
+        raise SqsFault(
+            ReceiveFault.UNREACHABLE, "the answer is a web page: something stands between us and SQS"
+        )
+    return answer
 
 
 def _message(given: Any, received_at: float) -> Message:
