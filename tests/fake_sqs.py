@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# Bound here, so that a test that steps the local clock does not step that of SQS.
+from time import time as wall_clock
+
 ACCOUNT = "000000000000"
 
 
@@ -112,7 +115,7 @@ class FakeSqs:
         return self.send(json.dumps({"v": 1, "job": job, **fields}))
 
     def now(self):
-        return time.time() + self.clock_offset_s
+        return wall_clock() + self.clock_offset_s
 
     def fail(self, operation, kind, **facts):
         fault = Fault(operation, kind, **facts)
