@@ -107,7 +107,7 @@ def _serve(
     logs = JobLogs(
         lambda: logs_client, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s
     )
-    own_stream = logs.open(_own_stream())
+    own_stream = logs.open(_own_stream(), journalled=True)
     if config.log_group:
         logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))
     metrics = Metrics(loaded.jobs, config.slots)

@@ -35,7 +35,9 @@ class Clients:
 
     def __init__(self, queue_url: str, region: str | None) -> None:
         self._queue_url = queue_url
-        self._session = boto3.session.Session(region_name=region or region_of(queue_url))
+        # botocore reads AWS_DEFAULT_REGION by itself; the other name is what everybody else sets.
+        known = region or region_of(queue_url) or os.environ.get("AWS_REGION")
+        self._session = boto3.session.Session(region_name=known)
         if self._session.region_name is None:
             raise NoRegion("region: not known (set it in the configuration, or AWS_REGION)")
         self.region = self._session.region_name

@@ -13,12 +13,12 @@ OrderT = TypeVar("OrderT")
 class Hand(Generic[OrderT]):
     """Carries out orders one after the other on a thread of its own.
 
-    What carry_out returns goes to the inbox. If it raises, the inbox gets CrewDied and the thread ends: what
+    What carry_out answers goes to the inbox. If it raises, the inbox gets CrewDied and the thread ends: what
     it left half done cannot be known.
     """
 
     def __init__(
-        self, name: str, carry_out: Callable[[OrderT], Event | None], inbox: "queue.SimpleQueue[Event]"
+        self, name: str, carry_out: Callable[[OrderT], Event], inbox: "queue.SimpleQueue[Event]"
     ) -> None:
         self._carry_out = carry_out
         self._inbox = inbox
@@ -33,8 +33,6 @@ class Hand(Generic[OrderT]):
     def _work(self) -> None:
         try:
             while True:
-                event = self._carry_out(self._orders.get())
-                if event is not None:
-                    self._inbox.put(event)
+                self._inbox.put(self._carry_out(self._orders.get()))
         except Exception as error:  # noqa: BLE001 the crew's last word
             self._inbox.put(CrewDied(self._thread.name, f"{type(error).__name__}: {error}"))

@@ -7,6 +7,7 @@ ours. A process that left the group by setsid can keep the output open for LINGE
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -81,7 +82,7 @@ def run(
         leaked=watch.leaked,
         duration_s=time.monotonic() - started_at,
         cpu_s=usage.ru_utime + usage.ru_stime,
-        max_rss_bytes=usage.ru_maxrss * 1024,  # Linux counts it in KiB (getrusage(2)).
+        max_rss_bytes=_peak_bytes(usage.ru_maxrss),
     )
 
 
@@ -173,6 +174,12 @@ class _Watch:
             _signal_group(self._group, signal.SIGTERM)
         self._told = True
         self._deadline = kill_at
+
+
+def _peak_bytes(peak_kib: int) -> int | None:
+    """Linux counts in KiB, and counts in what the child was before exec: a copy of this process."""
+    own_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_kib * 1024 if peak_kib > own_kib else None
 
 
 def _spawn(command: Command) -> subprocess.Popen[bytes]:

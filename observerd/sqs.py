@@ -78,7 +78,7 @@ class Queue:
     def extend(self, leases: tuple[tuple[Message, int], ...]) -> Extended:
         """Keep up to ten messages invisible for so many seconds from now each. SQS's errors are answers."""
         asked_at = time.monotonic()
-        ids = tuple(message.id for message, _ in leases)
+        handles = tuple(message.receipt_handle for message, _ in leases)
         try:
             answer = _call(
                 self._extender.change_message_visibility_batch,
@@ -89,10 +89,10 @@ class Queue:
                 ],
             )
         except (HandleRefused, SqsFault):
-            return Extended(asked_at, unanswered=ids)
-        kept = tuple(ids[int(each["Id"])] for each in answer.get("Successful", ()))
-        refused = tuple(ids[int(each["Id"])] for each in answer.get("Failed", ()) if _is_refusal(each))
-        return Extended(asked_at, kept, refused, tuple(set(ids) - set(kept) - set(refused)))
+            return Extended(asked_at, unanswered=handles)
+        kept = tuple(handles[int(each["Id"])] for each in answer.get("Successful", ()))
+        refused = tuple(handles[int(each["Id"])] for each in answer.get("Failed", ()) if _is_refusal(each))
+        return Extended(asked_at, kept, refused, tuple(set(handles) - set(kept) - set(refused)))
 
     def delete(self, message: Message) -> None:
         """Delete the message. Raises HandleRefused, SqsFault."""
@@ -164,6 +164,7 @@ def _call(method: Callable[..., Any], **request: Any) -> Any:
 
 def _message(given: Any, received_at: float) -> Message:
     system = given.get("Attributes", {})
+    sent_at = int(system.get("SentTimestamp", "0")) / 1000 or received_at
     return Message(
         id=given["MessageId"],
         receipt_handle=given["ReceiptHandle"],
@@ -173,8 +174,9 @@ def _message(given: Any, received_at: float) -> Message:
         ),
         group_id=system.get("MessageGroupId"),
         receive_count=int(system.get("ApproximateReceiveCount", "1")),
-        sent_at=int(system.get("SentTimestamp", "0")) / 1000 or received_at,
-        received_at=received_at,
+        sent_at=sent_at,
+        # Its date has no fractions of a second; nothing is received before it is sent.
+        received_at=max(received_at, sent_at),
     )
 
 

@@ -1,8 +1,8 @@
 """An SQS of our own on loopback, over real HTTP: keeps SQS's promises, and breaks them when told to.
 
 What it keeps: long polls, visibility timeouts, receive counts, receipt handles that end with their lease,
-FIFO groups that wait for the message in front, redelivery. What a test may plan: see Fault. The bench drives it
-too, because a public emulator's own ceiling hides what is measured.
+FIFO groups that wait for the message in front, redelivery. What a test may plan: see Fault. The bench
+drives it too, because a public emulator's own ceiling hides what is measured.
 """
 
 import hashlib
@@ -78,6 +78,8 @@ class FakeSqs:
         """What SQS's clock says beyond ours."""
         self.delay_s = 0.0
         """Added to every call, as a network does."""
+        self.waiting = 0
+        """How many long polls are on their way."""
         self._changed = threading.Condition()
         self._ids = itertools.count(1)
         self._stopped = False
@@ -174,7 +176,10 @@ class FakeSqs:
             left_s = deadline - time.monotonic()
             if found or left_s <= 0 or self._stopped:
                 return {"Messages": found} if found else {}
+            self.waiting += 1
+            self._changed.notify_all()
             self._changed.wait(min(left_s, self._next_visible_s(queue)))
+            self.waiting -= 1
 
     def _take(self, queue, request):
         now, found, locked = time.monotonic(), [], set()

@@ -1,5 +1,8 @@
 """Giving the instance up: every answer that Auto Scaling may give, by botocore's own stubs."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import boto3
 import pytest
 from botocore.stub import Stubber
@@ -57,7 +60,7 @@ def test_an_instance_is_given_up_with_decrement(auto_scaling):
 
 def _below_minimum(auto_scaling, minimum):
     _, stub = auto_scaling
-    text = "Currently, desiredSize equals minSize (0). Terminating instance without replacement will violate group's min size constraint."
+    text = "Currently, desiredSize equals minSize (0). Terminating would violate group's min size constraint."
     stub.add_client_error(TERMINATE, "ValidationError", text, expected_params=WITH_DECREMENT)
     stub.add_response(
         "describe_auto_scaling_instances",
@@ -180,9 +183,6 @@ def test_a_metadata_endpoint_means_ec2():
 
 @pytest.fixture
 def imds():
-    import threading
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
     answers = {
         "/latest/api/token": "token",
         "/latest/meta-data/instance-id": "i-0123",
@@ -200,7 +200,7 @@ def imds():
             self.end_headers()
             self.wfile.write((body or "").encode())
 
-        do_PUT = do_GET
+        do_PUT = do_GET  # noqa: N815 the name that http.server looks for
 
         def log_message(self, *_):
             pass

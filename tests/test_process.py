@@ -243,14 +243,18 @@ def test_binary_output_arrives_as_it_is(bell, warden):
 def test_cpu_time_and_memory_are_told(bell, warden):
     ended = run(
         Command(
-            (sys.executable, "-c", "x = bytearray(50_000_000)\nfor _ in range(10**6): pass"), ENVIRONMENT
+            (sys.executable, "-c", "x = bytearray(400_000_000)\nfor _ in range(10**6): pass"), ENVIRONMENT
         ),
         bell,
         warden,
     )
 
     assert ended.cpu_s > 0
-    assert ended.max_rss_bytes > 50_000_000
+    assert ended.max_rss_bytes > 400_000_000
+
+
+def test_the_daemons_own_memory_is_not_taken_for_the_jobs(bell, warden):
+    assert run(sh("true"), bell, warden).max_rss_bytes is None
 
 
 def test_nice_is_inherited_by_what_the_job_starts(bell, warden):

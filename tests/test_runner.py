@@ -1,8 +1,9 @@
-"""One message's life, from received to settled: a real queue over HTTP, real processes, each row of the table."""
+"""One message's life, received to settled: real HTTP, real processes, each row of the table."""
 
 import dataclasses
 import json
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
@@ -286,8 +287,6 @@ def test_a_local_clock_that_was_stepped_makes_no_run_late(rig, monkeypatch):
 
 
 def _iso(sqs):
-    from datetime import UTC, datetime
-
     real = datetime.now(UTC).timestamp() + sqs.clock_offset_s
     return datetime.fromtimestamp(real, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 

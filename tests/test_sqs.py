@@ -127,7 +127,11 @@ def test_an_extension_tells_kept_refused_and_unanswered_apart(sqs, make_queue):
 
     answer = queue.extend(((one, 60), (two, 60)))
 
-    assert ((one.id,), (two.id,), ()) == (answer.kept, answer.refused, answer.unanswered)
+    assert ((one.receipt_handle,), (two.receipt_handle,), ()) == (
+        answer.kept,
+        answer.refused,
+        answer.unanswered,
+    )
 
 
 @pytest.mark.parametrize("kind", ["error", "reset", "garbage"])
@@ -137,7 +141,7 @@ def test_a_failed_extension_is_unanswered(kind, sqs, make_queue):
     message = receive(queue)
     sqs.fail("ChangeMessageVisibilityBatch", kind)
 
-    assert (message.id,) == queue.extend(((message, 60),)).unanswered
+    assert (message.receipt_handle,) == queue.extend(((message, 60),)).unanswered
 
 
 def test_an_entry_that_failed_for_want_of_service_is_not_refused(sqs, make_queue, monkeypatch):
@@ -149,7 +153,7 @@ def test_an_entry_that_failed_for_want_of_service_is_not_refused(sqs, make_queue
         sqs, "_ChangeMessageVisibilityBatch", lambda _: {"Successful": [], "Failed": [failed]}, raising=True
     )
 
-    assert (message.id,) == queue.extend(((message, 60),)).unanswered
+    assert (message.receipt_handle,) == queue.extend(((message, 60),)).unanswered
 
 
 def test_the_dead_letter_queue_is_found_by_the_redrive_policy(sqs, make_queue):

@@ -49,6 +49,7 @@ from observerd.core.events import (
     ReceiveFailed,
     ReceiveFault,
     Release,
+    Released,
     Start,
     StopRequested,
     TimeUp,
@@ -106,6 +107,7 @@ class Consumer:
         self.phase = Phase.RUNNING
         self.running: dict[str, Message] = {}
         self.polling = False
+        self.releasing = False
         self.given_up = False
         """Whether this instance is being terminated because we asked for it."""
         self.leases = Leases(limits.visibility_timeout_s)
@@ -156,10 +158,12 @@ class Consumer:
             case StopRequested(reason):
                 yield from self._stop(reason, EX_OK, now)
             case CrewDied(name):
-                self.polling = False  # No answer will come from a dead receiver.
+                self.polling = self.releasing = False  # No answer will come from a dead receiver.
                 yield from self._stop(f"{name} died", EX_SOFTWARE, now)
             case GaveUp(answer):
                 self._gave_up(answer, now)
+            case Released():
+                self.releasing = False
             case Began() | TimeUp():
                 pass
 
@@ -175,6 +179,7 @@ class Consumer:
         if not fresh:
             return
         if self.phase is not Phase.RUNNING:
+            self.releasing = True
             yield Release(tuple(fresh))
             return
         self._idle_since = None
@@ -248,7 +253,7 @@ class Consumer:
                 return []
             case Phase.RUNNING:
                 return self._serve(now)
-        if not self.running and not self.polling:
+        if not self.running and not self.polling and not self.releasing:
             return [self._exit(self._status, self._reason)]
         return self._escalate(now) if now >= self._deadline else []
 
@@ -285,7 +290,15 @@ class Consumer:
             return []
         self.polling = True
         self._looking_last = self.given_up
-        return [Poll(self._wanted(), LONG_POLL_S if self._polls_answered else FIRST_POLL_S)]
+        return [Poll(self._wanted(), self._wait_s())]
+
+    def _wait_s(self) -> int:
+        if not self._polls_answered:
+            return FIRST_POLL_S
+        if self.given_up or self.limits.idle_timeout_s is None:
+            return LONG_POLL_S
+        # An idle timeout shorter than a poll is meant, by tests and by `run --drain`.
+        return min(LONG_POLL_S, max(FIRST_POLL_S, int(self.limits.idle_timeout_s)))
 
     def _wanted(self) -> int:
         """How many messages there is room for."""

@@ -117,6 +117,7 @@ class Report:
     duration_s: float | None = None
     cpu_s: float | None = None
     max_rss_bytes: int | None = None
+    """None where it is not known: see Ended."""
     leaked: bool = False
     """A process of the job's escaped its session and held the output open."""
     lines: int = 0
@@ -137,13 +138,21 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """An answer to Extend, by message id. A new lease counts from asked_at, when the call was made."""
+    """An answer to Extend, by receipt handle: by message id, a late answer could end the next delivery.
+
+    A lease counts anew from asked_at, when the call was made.
+    """
 
     asked_at: float
     kept: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    """SQS no longer takes their receipt handles: somebody else may have these messages."""
+    """SQS takes these no longer: somebody else may have the messages."""
     unanswered: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What Release named has been shown to others, or will be when its visibility timeout is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,18 @@ class TimeUp:
     """The moment that Consumer.wake_at named has come."""
 
 
-Event = Received | ReceiveFailed | Began | Finished | Extended | StopRequested | CrewDied | GaveUp | TimeUp
+Event = (
+    Received
+    | ReceiveFailed
+    | Released
+    | Began
+    | Finished
+    | Extended
+    | StopRequested
+    | CrewDied
+    | GaveUp
+    | TimeUp
+)
 
 # ---- what can be ordered
 

@@ -59,20 +59,20 @@ class Leases:
         entries = [(lease.message, self._extension_s(lease, now)) for lease in asked]
         return [tuple(entries[start : start + BATCH]) for start in range(0, len(entries), BATCH)]
 
-    def answered(self, message_ids: tuple[str, ...], asked_at: float) -> None:
-        for lease in self._among(message_ids):
+    def answered(self, handles: tuple[str, ...], asked_at: float) -> None:
+        for lease in self._among(handles):
             lease.asking = False
             lease.expires_at = asked_at + self._extension_s(lease, asked_at)
             lease.due_at = asked_at + self.timeout_s / 3
 
-    def unanswered(self, message_ids: tuple[str, ...], now: float) -> None:
-        for lease in self._among(message_ids):
+    def unanswered(self, handles: tuple[str, ...], now: float) -> None:
+        for lease in self._among(handles):
             lease.asking = False
             lease.due_at = now + self.timeout_s / RETRY_SHARE
 
-    def refuse(self, message_ids: tuple[str, ...]) -> list[Message]:
+    def refuse(self, handles: tuple[str, ...]) -> list[Message]:
         """The messages among these that were still ours until now."""
-        refused = [lease for lease in self._among(message_ids) if not lease.lost]
+        refused = [lease for lease in self._among(handles) if not lease.lost]
         for lease in refused:
             lease.lost = True
         return [lease.message for lease in refused]
@@ -101,5 +101,5 @@ class Leases:
         left_s = lease.taken_at + VISIBILITY_LIMIT_S - LIMIT_MARGIN_S - at
         return int(min(self.timeout_s, left_s)) if left_s >= 1 else 0
 
-    def _among(self, message_ids: tuple[str, ...]) -> list[Lease]:
-        return [self._held[each] for each in message_ids if each in self._held]
+    def _among(self, handles: tuple[str, ...]) -> list[Lease]:
+        return [lease for lease in self._held.values() if lease.message.receipt_handle in handles]

@@ -1,4 +1,4 @@
-"""Lines out of a job's raw output: what CloudWatch Logs takes as one event, and what a person may read safely.
+"""Lines out of a job's raw output: what CloudWatch Logs takes as one event, and is safe to read.
 
 Bytes are cut at newlines only, or where a line is longer than one event may be, and never inside a UTF-8
 sequence. They become text late: a line that is dropped is counted, not decoded.

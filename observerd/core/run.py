@@ -57,7 +57,8 @@ class Ended:
     leaked: bool = False
     duration_s: float = 0.0
     cpu_s: float = 0.0
-    max_rss_bytes: int = 0
+    max_rss_bytes: int | None = None
+    """None where the kernel's figure tells of the daemon that forked it, not of the job."""
 
 
 def plan(message: Message, jobs: Mapping[str, Job]) -> Run | Refusal:

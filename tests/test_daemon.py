@@ -1,0 +1,453 @@
+"""The daemon as a process: what it does to a queue, and what the world may do to it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.daemon import ROOT, Daemon
+from tests.fake_sqs import FakeSqs
+from tests.support import eventually, is_running
+
+JOBS = """
+[job.note]
+shell = 'echo "note $OBSERVERD_RUN_ID $OBSERVERD_ATTEMPT" >> LEDGER'
+
+[job.wait]
+shell = 'trap "echo told >> LEDGER; exit 0" TERM; echo "start $$" >> LEDGER; while :; do sleep 0.05; done'
+grace = "10s"
+
+[job.deaf]
+shell = 'trap "echo told >> LEDGER" TERM; echo "start $$" >> LEDGER; while :; do sleep 0.05; done'
+grace = "10m"
+
+[job.until]
+shell = 'echo "start $$" >> LEDGER; while [ ! -e LEDGER.go ]; do sleep 0.05; done; echo "end $$" >> LEDGER'
+"""
+
+
+@pytest.fixture
+def daemon(sqs, tmp_path):
+    """daemon(**config) is a daemon on the fake SQS; started by `with`."""
+    sqs.queues["jobs"].redrive = "dead"
+
+    def make(arguments=(), environ=None, **config):
+        return Daemon(sqs, tmp_path, JOBS, arguments, environ, **config)
+
+    return make
+
+
+def ledger(daemon):
+    return daemon.ledger.read_text().split("\n")[:-1]
+
+
+def started_pid(daemon):
+    daemon.wait_for_ledger("start")
+    return int(ledger(daemon)[0].split()[1])
+
+
+# ---- the ways to run
+
+
+def test_once_takes_one_message_and_leaves(sqs, daemon):
+    sqs.send_job("note")
+    sqs.send_job("note")
+
+    with daemon(["--once"]) as running:
+        assert running.status() == 0
+
+    assert (len(ledger(running)), len(sqs.bodies())) == (1, 1)
+
+
+def test_once_leaves_when_it_finds_none(daemon):
+    with daemon(["--once"]) as running:
+        assert running.status() == 0
+
+    assert running.wait_for("leaving")["reason"] == "done"
+
+
+def test_drain_leaves_when_the_queue_is_empty(sqs, daemon):
+    for _ in range(20):
+        sqs.send_job("note")
+
+    with daemon(["--drain"], slots=4) as running:
+        assert running.status() == 0
+
+    assert (len(ledger(running)), sqs.bodies()) == (20, [])
+
+
+def test_it_leaves_when_idle(sqs, daemon):
+    sqs.send_job("note")
+
+    with daemon(idle_timeout="1s") as running:
+        assert running.status() == 0
+
+    assert (running.wait_for("leaving")["reason"], len(ledger(running))) == ("idle", 1)
+
+
+def test_a_fifo_queue_is_served_one_message_a_group_at_a_time(tmp_path):
+    with FakeSqs("jobs.fifo", "dead.fifo") as sqs:
+        for instant in range(3):
+            body = json.dumps({"job": "note", "scheduled_time": f"2026-11-23T0{instant}:00:00Z"})
+            sqs.send(body, "jobs.fifo", group="note")
+
+        with Daemon(sqs, tmp_path, JOBS, ["--drain"], queue_url=sqs.url("jobs.fifo"), slots=4) as running:
+            assert running.status() == 0
+
+        assert sqs.bodies("jobs.fifo") == []
+    spans = [
+        (each["message_id"], each["message"]) for each in map(json.loads, running.lines) if "run_id" in each
+    ]
+    assert [phrase for _, phrase in spans] == ["run started", "run ended"] * 3
+
+
+# ---- the stop
+
+
+def test_a_stop_when_idle_waits_for_its_poll_and_releases_what_arrives(sqs, daemon):
+    with daemon() as running:
+        sqs.wait_for(lambda fake: fake.calls.count("ReceiveMessage") == 1 and fake.waiting)
+        running.signal()
+        running.wait_for("stop requested")
+        sqs.send_job("note")
+        sqs.wait_for(lambda fake: "ChangeMessageVisibility" in fake.calls)
+
+        assert running.status() == 0
+
+    assert (len(sqs.bodies()), running.ledger.exists()) == (1, False)
+    assert len(running.said("late message released")) == 1
+
+
+def test_a_stop_lets_the_job_finish(sqs, daemon):
+    sqs.send_job("until")
+    with daemon() as running:
+        running.wait_for_ledger("start")
+        running.signal()
+        running.wait_for("stop requested")
+        (running.directory / "ledger.go").touch()
+
+        assert running.status() == 0
+
+    assert (sqs.bodies(), running.ledger.read_text().count("end")) == ([], 1)
+
+
+def test_a_second_stop_ends_the_job_and_gives_its_message_back(sqs, daemon):
+    sqs.send_job("wait")
+    with daemon() as running:
+        running.wait_for_ledger("start")
+        running.signal()
+        running.signal(signal.SIGINT)
+
+        assert running.status() == 0
+
+    assert running.said("run ended")[0]["outcome"] == "interrupted"
+    assert ledger(running)[-1] == "told"
+    assert sqs.queues["jobs"].messages[0].visible_at <= time.monotonic()
+
+
+def test_a_third_stop_kills(sqs, daemon):
+    sqs.send_job("deaf")
+    with daemon() as running:
+        pid = started_pid(running)
+        running.signal()
+        running.wait_for("stop requested")
+        running.signal()
+        running.wait_for_ledger("told")
+        running.signal()
+
+        assert running.status() == 0
+
+    assert not is_running(pid)
+    assert len(sqs.bodies()) == 1
+
+
+def test_the_drain_timeout_is_a_second_stop(sqs, daemon):
+    sqs.send_job("wait")
+    with daemon(drain_timeout="1s") as running:
+        running.wait_for_ledger("start")
+        running.signal()
+
+        assert running.status() == 0
+
+    assert running.said("run ended")[0]["outcome"] == "interrupted"
+
+
+# ---- the daemon is killed
+
+
+def test_after_kill_9_the_old_tree_is_gone_and_the_job_runs_again(sqs, daemon, tmp_path):
+    sqs.send_job("until")
+    with daemon(visibility_timeout="3s") as running:
+        pid = started_pid(running)
+        running.signal(signal.SIGKILL)
+        running.status()
+        eventually(lambda: not is_running(pid))
+
+    with daemon(visibility_timeout="3s") as successor:
+        successor.wait_for_ledger("start", count=2)
+        (tmp_path / "ledger.go").touch()
+        sqs.wait_for(lambda fake: not fake.bodies())
+
+    assert successor.said("run started")[0]["attempt"] == 2
+    assert [line.split()[0] for line in ledger(successor)] == ["start", "start", "end"]
+
+
+def test_a_daemon_that_was_stopped_beyond_its_lease_does_not_finish_the_job(sqs, daemon, tmp_path):
+    sqs.send_job("until")
+    with daemon(visibility_timeout="3s") as running:
+        pid = started_pid(running)
+        running.signal(signal.SIGSTOP)
+        sqs.wait_for(lambda fake: fake.queues["jobs"].messages[0].visible_at < time.monotonic())
+        running.signal(signal.SIGCONT)
+        running.wait_for("ending job")
+        eventually(lambda: not is_running(pid))
+
+        assert running.wait_for("run ended")["outcome"] == "lost"
+
+    assert "end" not in running.ledger.read_text()
+
+
+# ---- leases
+
+
+def test_a_job_longer_than_the_visibility_timeout_is_delivered_once(sqs, daemon):
+    sqs.send_job("until")
+    with daemon(visibility_timeout="3s") as running:
+        sqs.wait_for(lambda fake: fake.calls.count("ChangeMessageVisibilityBatch") >= 5)
+        (running.directory / "ledger.go").touch()
+        sqs.wait_for(lambda fake: not fake.bodies())
+        running.wait_for("run ended")
+
+        assert running.metric('observerd_visibility_extensions_total{result="ok"}') >= 5
+
+    assert running.ledger.read_text().count("start") == 1
+
+
+def test_a_refused_heartbeat_kills_the_job_and_leaves_the_message(sqs, daemon, monkeypatch):
+    failed = {"Id": "0", "Code": "ReceiptHandleIsInvalid", "Message": "gone", "SenderFault": True}
+    monkeypatch.setattr(
+        sqs, "_ChangeMessageVisibilityBatch", lambda _: {"Successful": [], "Failed": [failed]}
+    )
+    sqs.send_job("until")
+    with daemon(visibility_timeout="9s") as running:
+        pid = started_pid(running)
+        ended = running.wait_for("run ended")
+
+        assert (ended["outcome"], ended["settled"], is_running(pid)) == ("lost", "left alone", False)
+
+
+@pytest.mark.parametrize("kind", ["hang", "error", "reset"])
+def test_an_unanswered_heartbeat_ends_the_job_before_its_lease_does(kind, sqs, daemon):
+    sqs.fail("ChangeMessageVisibilityBatch", kind)
+    sqs.send_job("until")
+    with daemon(visibility_timeout="6s") as running:
+        pid = started_pid(running)
+        eventually(lambda: not is_running(pid))
+        left_s = sqs.queues["jobs"].messages[0].visible_at - time.monotonic()
+        ended = running.wait_for("run ended")
+
+        assert (ended["outcome"], left_s > 0) == ("lost", True)
+
+
+def test_a_job_whose_delete_failed_is_not_run_again(sqs, daemon):
+    refused = sqs.fail("DeleteMessage", "error", code="ReceiptHandleIsInvalid", status=400)
+    sqs.send_job("note")
+    with daemon(visibility_timeout="3s") as running:
+        assert running.wait_for("run ended")["settled"].startswith("delete refused")
+        sqs.faults.remove(refused)
+        sqs.wait_for(lambda fake: not fake.bodies())
+
+    assert len(ledger(running)) == 1
+
+
+# ---- outages
+
+
+@pytest.mark.parametrize("kind", ["error", "reset", "garbage", "truncated"])
+def test_an_outage_is_two_lines_and_loses_nothing(kind, sqs, daemon):
+    outage = sqs.fail("*", kind)
+    with daemon() as running:
+        sqs.wait_for(lambda fake: fake.calls.count("ReceiveMessage!") >= 4)
+        sqs.send_job("note")
+        sqs.faults.remove(outage)
+        running.wait_for_ledger("note")
+        running.wait_for("run ended")
+
+    assert len(running.said("receiving failed")) == 1
+    assert running.said("receiving works again")[0]["failures"] >= 4
+
+
+def test_throttling_is_waited_out(sqs, daemon):
+    sqs.fail("ReceiveMessage", "error", code="ThrottlingException", status=400, times=3)
+    sqs.send_job("note")
+    with daemon() as running:
+        running.wait_for_ledger("note")
+
+    assert running.said("receiving failed")[0]["fault"] == "throttled"
+
+
+def test_an_answer_that_was_lost_costs_the_visibility_timeout_and_no_run(sqs, daemon):
+    sqs.fail("ReceiveMessage", "lost", times=1)
+    sqs.send_job("note")
+    with daemon(visibility_timeout="3s") as running:
+        running.wait_for_ledger("note")
+        sqs.wait_for(lambda fake: not fake.bodies())
+
+    assert ledger(running)[0].endswith(" 2")
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [("AWS.SimpleQueueService.NonExistentQueue", "queue_missing"), ("AccessDenied", "denied")],
+)
+def test_a_queue_that_is_missing_or_denied_is_a_configuration_error(code, fault, sqs, daemon):
+    sqs.fail("ReceiveMessage", "error", code=code, status=400)
+    with daemon() as running:
+        assert running.status() == 78
+
+    (line,) = running.said("receiving failed")
+    assert (line["fault"], code in line["detail"]) == (fault, True)
+
+
+def test_a_queue_that_is_denied_later_lets_the_job_finish_first(sqs, daemon):
+    sqs.send_job("until")
+    with daemon(slots=2) as running:
+        running.wait_for_ledger("start")
+        sqs.fail("ReceiveMessage", "error", code="AccessDenied", status=400)
+        sqs.send_job("note")  # Ends the poll that is on its way; the next one is denied.
+        running.wait_for("receiving failed")
+        (running.directory / "ledger.go").touch()
+
+        assert running.status() == 78
+
+    assert sqs.bodies() == []
+
+
+# ---- what it tells
+
+
+def test_systemd_is_told_ready_status_and_stopping(sqs, daemon, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "notify"))
+        notify.settimeout(30)
+        with daemon(environ={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as running:
+            words = _until(notify, "READY=1")
+            running.signal()
+            words += _until(notify, "STOPPING=1")
+            sqs.send_job("note")  # Ends the long poll, which is never aborted.
+
+            assert running.status() == 0
+
+    assert "STATUS=idle for 0s, 0/1 slots busy, queue jobs" in words
+    assert "STATUS=draining, 0/1 slots busy, queue jobs" in words
+    assert any(word.startswith("EXTEND_TIMEOUT_USEC=") for word in words)
+
+
+def _until(notify, word):
+    words = []
+    while word not in words:
+        words += notify.recv(4096).decode().split("\n")
+    return words
+
+
+def test_metrics_count_runs_by_job_and_outcome_and_fold_strangers(sqs, daemon):
+    sqs.send_job("note")
+    sqs.send_job("stranger")
+    with daemon() as running:
+        running.wait_for("run ended", count=2)
+
+        assert running.metric('observerd_job_runs_total{job_name="note",outcome="succeeded"}') == 1
+        assert running.metric('observerd_job_runs_total{job_name="_unknown",outcome="rejected"}') == 1
+        assert running.metric('observerd_job_runs_total{job_name="note",outcome="failed"}') == 0
+        assert running.metric('observerd_sqs_messages_total{result="dead_lettered"}') == 1
+        assert "stranger" not in running.metrics()
+
+
+def test_a_metrics_port_that_is_taken_does_not_keep_jobs_from_running(sqs, daemon):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        sqs.send_job("note")
+        with daemon(["--once"], metrics_listen=f"127.0.0.1:{taken.getsockname()[1]}") as running:
+            assert running.status() == 0
+
+    assert len(running.said("metrics not served")) == 1
+    assert len(ledger(running)) == 1
+
+
+def test_without_cloudwatch_the_output_is_in_the_journal(sqs, daemon, tmp_path):
+    running = daemon(["--once"])
+    (tmp_path / "jobs.d" / "talk.toml").write_text('[job.talk]\ncommand = ["/bin/echo", "a word"]\n')
+    sqs.send_job("talk")
+    with running:
+        assert running.status() == 0
+
+    assert any(line.startswith("talk/") and line.endswith(": a word") for line in running.lines)
+
+
+def test_a_job_sees_none_of_the_daemons_environment(sqs, daemon, tmp_path):
+    running = daemon(["--once"], environ={"NOTIFY_SOCKET": "/nonexistent", "SECRET": "s"})
+    (tmp_path / "jobs.d" / "env.toml").write_text('[job.env]\ncommand = ["/usr/bin/env"]\n')
+    sqs.send_job("env")
+    with running:
+        assert running.status() == 0
+
+    seen = {line.split(": ", 1)[1].split("=")[0] for line in running.lines if line.startswith("env/")}
+    assert {"OBSERVERD_JOB", "OBSERVERD_DEADLINE", "PATH", "HOME"} <= seen
+    assert not seen & {"NOTIFY_SOCKET", "SECRET", "AWS_SECRET_ACCESS_KEY"}
+
+
+# ---- configuration
+
+
+def test_a_job_file_that_others_may_write_is_refused(daemon, tmp_path):
+    running = daemon()
+    (tmp_path / "jobs.d" / "jobs.toml").chmod(0o666)
+    with running:
+        assert running.status() == 78
+
+    (line,) = running.lines
+    assert "jobs.d/jobs.toml" in line
+    assert "chmod" in line
+
+
+def test_every_fault_of_the_configuration_is_told_at_once(daemon):
+    with daemon(slots=0, idle_timeout="soon") as running:
+        assert running.status() == 78
+
+    assert len(running.lines) == 2
+
+
+# ---- in the background
+
+
+def test_it_goes_to_the_background_under_a_lock(sqs, daemon, tmp_path):
+    pidfile, log = tmp_path / "pid", tmp_path / "log"
+    arguments = ["--daemonize", "--pidfile", str(pidfile), "--log-file", str(log)]
+    with daemon(arguments) as first:
+        assert first.status() == 0
+        sqs.wait_for(lambda fake: "ReceiveMessage" in fake.calls)
+        pid = int(pidfile.read_text())
+        try:
+            second = subprocess.run(
+                (sys.executable, "-m", "observerd", "run", "--config", first.config, *arguments),
+                cwd=ROOT,
+                env=first.environ,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            sqs.send_job("note")
+            first.wait_for_ledger("note")
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda: not is_running(pid))
+
+    assert (second.returncode, f"already running as process {pid}" in second.stderr) == (75, True)
+    assert '"message": "leaving"' in log.read_text()
