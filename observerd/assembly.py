@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # What the ladder gives a job beyond its own grace before it goes on to KILL.
 GRACE_MARGIN_S = 5.0
+# The first request is made up in a twentieth of this, or something is wrong that a wait does not mend.
+FIRST_SEND_S = 1.0
 # SQS gives at most ten messages at once (SQS API Reference, ReceiveMessage).
 RECEIVE_AT_MOST = 10
 
@@ -42,9 +44,9 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     """Serve the queue until there is a reason to leave. Raises aws.NoRegion."""
     config = loaded.config
     clients = Clients(config.queue_url, config.region)
-    messages = Queue(
-        config.queue_url, config.visibility_timeout_s, clients.poller(), config.dead_letter_queue_url
-    )
+    on_the_wire = threading.Event()
+    poller = clients.poller(on_the_wire.set)
+    messages = Queue(config.queue_url, config.visibility_timeout_s, poller, config.dead_letter_queue_url)
     notifier = Notifier(os.environ)
     gives_up = not (once or drain) and _gives_up(config)
     limits = limits_of(config, loaded.jobs, gives_up=gives_up, once=once, drain=drain)
@@ -56,6 +58,8 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
         "receiver", lambda order: receive_or_release(messages, order), inbox
     )
     service.first_poll(receiver)
+    # The imports to come would take turns with it on the interpreter.
+    on_the_wire.wait(FIRST_SEND_S)
     return _serve(loaded, clients, messages, service, consumer, inbox, receiver)
 
 

@@ -1,17 +1,21 @@
 """The door to AWS: one session, and clients whose every call has a deadline.
 
-Sessions are not safe to share between threads, clients are. So clients are made on the main thread.
+Sessions are not safe to share between threads, clients are. So clients are made on the main thread. The
+first one, which asks for the message that this machine was started for, comes from botocore: boto3 brings its
+S3 transfer manager, a quarter of the time until then. The others come from boto3, on the same session.
 """
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-import boto3
+import botocore.session
 from botocore.config import Config as BotoConfig
 
 if TYPE_CHECKING:
+    from boto3.session import Session
     from mypy_boto3_autoscaling import AutoScalingClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_sqs import SQSClient
@@ -34,41 +38,51 @@ class Clients:
     """Makes clients for the queue's region and endpoint. Raises NoRegion."""
 
     def __init__(self, queue_url: str, region: str | None) -> None:
-        self._queue_url = queue_url
+        self._endpoint = endpoint_of(queue_url, os.environ)
+        self._core = botocore.session.get_session()
         # botocore reads AWS_DEFAULT_REGION by itself; the other name is what everybody else sets.
         known = region or region_of(queue_url) or os.environ.get("AWS_REGION")
-        self._session = boto3.session.Session(region_name=known)
-        if self._session.region_name is None:
+        self.region: str = known or self._core.get_config_variable("region")
+        if not self.region:
             raise NoRegion("region: not known (set it in the configuration, or AWS_REGION)")
-        self.region = self._session.region_name
 
-    def poller(self) -> "SQSClient":
-        """For ReceiveMessage alone. One attempt a call: the consumer decides when to try again."""
-        return self._sqs(read_s=POLL_READ_S, attempts=1, connections=1)
+    def poller(self, on_the_wire: Callable[[], None] = lambda: None) -> "SQSClient":
+        """For ReceiveMessage alone. One attempt a call: the consumer decides when to try again.
+
+        on_the_wire is called when a request is made up and about to be sent.
+        """
+        config = _config(POLL_READ_S, attempts=1, connections=1)
+        client = self._core.create_client(
+            "sqs", region_name=self.region, endpoint_url=self._endpoint, config=config
+        )
+        # What a handler of this event returns would be taken for the answer.
+        client.meta.events.register("before-send.sqs.ReceiveMessage", lambda **_: on_the_wire())
+        return cast("SQSClient", client)
 
     def settler(self, slots: int) -> "SQSClient":
         """For delete, release and dead-letter calls from the threads of that many jobs."""
-        return self._sqs(read_s=CALL_READ_S, attempts=CALL_ATTEMPTS, connections=slots + 1)
+        return self._sqs(_config(CALL_READ_S, CALL_ATTEMPTS, connections=slots + 1))
 
     def extender(self, visibility_timeout_s: float) -> "SQSClient":
         """For heartbeats: a call that hangs must end while there is time for the next."""
         read_s = max(1.0, min(5.0, visibility_timeout_s / 12))
-        return self._sqs(read_s=read_s, attempts=1, connections=1)
+        return self._sqs(_config(read_s, attempts=1, connections=1))
 
     def logs(self) -> "CloudWatchLogsClient":
-        config = _config(CALL_READ_S, CALL_ATTEMPTS, connections=16)
-        return self._session.client("logs", config=config)
+        """For output, from the threads of many streams."""
+        return self._session().client("logs", config=_config(CALL_READ_S, CALL_ATTEMPTS, connections=16))
 
     def auto_scaling(self) -> "AutoScalingClient":
-        # The last call of a life: what it does not do in a quarter of a minute, the hook's timeout does.
-        config = _config(5.0, 2, connections=2)
-        return self._session.client("autoscaling", config=config)
+        """For the last calls of a life: what takes longer, the lifecycle hook's timeout does."""
+        return self._session().client("autoscaling", config=_config(5.0, 2, connections=2))
 
-    def _sqs(self, *, read_s: float, attempts: int, connections: int) -> "SQSClient":
-        config = _config(read_s, attempts, connections)
-        return self._session.client(
-            "sqs", config=config, endpoint_url=endpoint_of(self._queue_url, os.environ)
-        )
+    def _sqs(self, config: BotoConfig) -> "SQSClient":
+        return self._session().client("sqs", config=config, endpoint_url=self._endpoint)
+
+    def _session(self) -> "Session":
+        from boto3.session import Session  # noqa: PLC0415 as the head of this file says
+
+        return Session(botocore_session=self._core, region_name=self.region)
 
 
 def region_of(queue_url: str) -> str | None:
@@ -77,7 +91,7 @@ def region_of(queue_url: str) -> str | None:
     return found[1] if found else None
 
 
-def endpoint_of(queue_url: str, environ: Any) -> str | None:
+def endpoint_of(queue_url: str, environ: Mapping[str, str]) -> str | None:
     """Where to send SQS calls; None: where botocore thinks.
 
     An emulator's or a VPC endpoint's queue URL is taken at its word. AWS_ENDPOINT_URL outweighs it.
@@ -85,7 +99,7 @@ def endpoint_of(queue_url: str, environ: Any) -> str | None:
     url = urlsplit(queue_url)
     host = url.hostname or ""
     told = environ.get("AWS_ENDPOINT_URL_SQS") or environ.get("AWS_ENDPOINT_URL")
-    public = re.search(r"amazonaws\.com(\.cn)?$", host) and ".vpce." not in host
+    public = host.endswith(("amazonaws.com", "amazonaws.com.cn")) and ".vpce." not in host
     return None if told or public else f"{url.scheme}://{url.netloc}"
 
 

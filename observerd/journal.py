@@ -3,7 +3,6 @@
 import logging
 from typing import Any
 
-from observerd.core.consumer import Consumer, Phase
 from observerd.core.events import (
     Began,
     Cause,
@@ -24,7 +23,6 @@ from observerd.core.events import (
     Release,
     StopRequested,
 )
-from observerd.core.units import duration_text
 from observerd.metrics import Metrics
 
 log = logging.getLogger("observerd")
@@ -149,17 +147,6 @@ class Journal:
 
     def _job(self, message_id: str) -> str:
         return self._jobs.get(message_id, self._metrics.job(None))
-
-
-def status_line(consumer: Consumer, queue_name: str, now: float) -> str:
-    """One line for `systemctl status`: what it is doing, how full it is, on which queue."""
-    busy = f"{len(consumer.running)}/{consumer.limits.slots} slots busy, queue {queue_name}"
-    if consumer.phase is not Phase.RUNNING:
-        return f"{consumer.phase.name.lower()}, {busy}"
-    idle_since = consumer.idle_since()
-    if idle_since is None:
-        return f"{'running' if consumer.running else 'waiting for SQS'}, {busy}"
-    return f"idle for {duration_text(round(now - idle_since))}, {busy}"
 
 
 def _level(event: Finished) -> int:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from observerd.bell import Bell
 from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, Consumer, Phase
@@ -30,10 +31,14 @@ from observerd.core.events import (
     StopRequested,
     TimeUp,
 )
+from observerd.core.units import duration_text
 from observerd.crew import Hand
-from observerd.journal import Journal, status_line
-from observerd.runner import Runner
 from observerd.systemd import Notifier
+
+if TYPE_CHECKING:
+    # They bring what the first receive does not need.
+    from observerd.journal import Journal
+    from observerd.runner import Runner
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +53,7 @@ class Crew:
     receiver: Hand[Poll | Release]
     heartbeat: Hand[Extend]
     leaver: Hand[GiveUp]
-    runner: Runner
+    runner: "Runner"
 
 
 class Service:
@@ -78,7 +83,7 @@ class Service:
             self._polled_at = time.monotonic()
             receiver.order(order)
 
-    def run(self, crew: Crew, journal: Journal) -> Exit:
+    def run(self, crew: Crew, journal: "Journal") -> Exit:
         """Blocks until the consumer orders to leave; says why."""
         while True:
             event = self._next_event()
@@ -169,3 +174,14 @@ class Service:
     def _is_healthy(self, now: float) -> bool:
         """Progress, not mere life: the one wait that may be long is a poll, and it has a limit."""
         return not self._consumer.polling or self._polled_at is None or now - self._polled_at < POLL_LIMIT_S
+
+
+def status_line(consumer: Consumer, queue_name: str, now: float) -> str:
+    """One line for `systemctl status`: what it is doing, how full it is, on which queue."""
+    busy = f"{len(consumer.running)}/{consumer.limits.slots} slots busy, queue {queue_name}"
+    if consumer.phase is not Phase.RUNNING:
+        return f"{consumer.phase.name.lower()}, {busy}"
+    idle_since = consumer.idle_since()
+    if idle_since is None:
+        return f"{'running' if consumer.running else 'waiting for SQS'}, {busy}"
+    return f"idle for {duration_text(round(now - idle_since))}, {busy}"

@@ -196,10 +196,10 @@ def test_output_after_the_end_is_ignored(rig):
 def test_no_thread_and_no_memory_is_left_of_two_thousand_runs(rig):
     it = rig()
     it.run("first", "line")
-    threads = threading.active_count()
-    handlers = len(logging._handlerList)
     gc.collect()
     gc.disable()
+    threads = threading.active_count()
+    handlers = len(logging._handlerList)
     try:
         gone = [weakref.ref(it.logs.open(f"s{number}")._sink) for number in range(2)]
         for number in range(2_000):
@@ -214,6 +214,8 @@ def test_no_thread_and_no_memory_is_left_of_two_thousand_runs(rig):
         del each
 
         assert [None] * 3 == [reference() for reference in gone]
+        for x in [r() for r in logging._handlerList[handlers:]]:
+            print("LEFT", x, [(type(r), str(r)[:300]) for r in gc.get_referrers(x)])
         assert (threads, handlers, 0) == (
             threading.active_count(),
             len(logging._handlerList),
