@@ -108,12 +108,8 @@ def test_a_duplicate_is_counted_for_the_job_that_runs(journal, metrics):
 
 
 def test_unanswered_heartbeats_are_two_lines(journal, metrics, caplog):
-    for event in (
-        Extended(0.0, unanswered=("a",)),
-        Extended(0.0, unanswered=("a",)),
-        Extended(0.0, kept=("a",)),
-    ):
-        journal.event(event, 0.0)
+    for answer in ("unanswered", "unanswered", "kept"):
+        journal.event(Extended(0.0, **{answer: ("a",)}), 0.0)
 
     assert [("WARNING", "leases not extended"), ("WARNING", "leases extended again")] == lines(caplog)
     assert 2 == value(metrics, "visibility_extensions_total", result="error")
@@ -139,12 +135,9 @@ def test_the_metrics_pass_the_linters_rules(metrics):
             assert not family.name.endswith(("_ms", "_minutes", "_total", "_count"))
 
 
-def record(message="run ended", exc_info=None, **facts):
-    made = logging.makeLogRecord(
-        {"msg": message, "levelno": logging.WARNING, "levelname": "WARNING", **facts}
-    )
-    made.exc_info = exc_info
-    return made
+def record(message="run ended", **facts):
+    given = {"msg": message, "levelno": logging.WARNING, "levelname": "WARNING", **facts}
+    return logging.makeLogRecord(given)
 
 
 def test_a_text_line_is_one_line_with_its_facts():
@@ -155,11 +148,10 @@ def test_a_text_line_is_one_line_with_its_facts():
 
 def test_a_traceback_keeps_its_priority_on_every_line():
     try:
-        raise ValueError("no")
+        int("no")
     except ValueError as error:
-        text = TextFormatter(priorities=True).format(
-            record(exc_info=(ValueError, error, error.__traceback__))
-        )
+        failed = record(exc_info=(ValueError, error, error.__traceback__))
+        text = TextFormatter(priorities=True).format(failed)
 
     assert len(text.splitlines()) > 2
     assert all(line.startswith("<4>") for line in text.splitlines())
