@@ -72,8 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(_command(commands, "run", _run, "serve the queue until idle or told to stop"))
     _add_exec(_command(commands, "exec", _exec, "run one job now, without SQS"))
     _add_send(_command(commands, "send", _send, "put one run of a job on the queue"))
-    quiet = _command(commands, "check-config", _check_config, "read the configuration and name every fault")
-    quiet.add_argument("--quiet", action="store_true", help="say nothing if there is no fault")
+    check = _command(commands, "check-config", _check_config, "read the configuration and name every fault")
+    check.add_argument("--quiet", action="store_true", help="say nothing if there is no fault")
+    check.add_argument(
+        "--jobs-only", action="store_true", help="jobs.d alone, as an image build has no queue"
+    )
     for name, action, text in (
         ("show-config", _show_config, "print each value and where it comes from"),
         ("jobs", _jobs, "list the jobs that are defined"),
@@ -188,7 +191,7 @@ def _payload(arguments: argparse.Namespace) -> str | None:
 def _check_config(arguments: argparse.Namespace) -> int:
     from observerd.commands import check_config  # noqa: PLC0415
 
-    text = check_config(_load(arguments, {}, need_queue=False))
+    text = check_config(_load(arguments, {}, need_queue=False, jobs_only=arguments.jobs_only))
     if not arguments.quiet:
         print(text)
     return EX_OK
@@ -209,11 +212,17 @@ def _jobs(arguments: argparse.Namespace) -> int:
     return EX_OK
 
 
-def _load(arguments: argparse.Namespace, flags: dict[str, str | None], *, need_queue: bool) -> "Loaded":
+def _load(
+    arguments: argparse.Namespace,
+    flags: dict[str, str | None],
+    *,
+    need_queue: bool,
+    jobs_only: bool = False,
+) -> "Loaded":
     from observerd.config import BadConfig, load  # noqa: PLC0415
 
     given = {name: value for name, value in flags.items() if value is not None}
     try:
-        return load(arguments.config, os.environ, given, need_queue=need_queue)
+        return load(arguments.config, os.environ, given, need_queue=need_queue, jobs_only=jobs_only)
     except BadConfig as bad:
         raise _Complaint(EX_CONFIG, "\nobserverd: ".join(bad.faults)) from None

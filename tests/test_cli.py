@@ -158,6 +158,7 @@ def test_a_flag_outweighs_the_environment_which_outweighs_the_file(configured, s
 def test_the_configuration_is_checked_shown_and_listed(configured):
     assert 0 == observerd(configured, "check-config").returncode
     assert "" == observerd(configured, "check-config", "--quiet").stdout
+    assert 0 == observerd(configured, "check-config", "--jobs-only").returncode
     assert "slots" in observerd(configured, "show-config").stdout
     assert {"greet", "long", "absent"} == {
         job["name"] for job in json.loads(observerd(configured, "jobs", "--json").stdout)

@@ -78,6 +78,12 @@ def said(caplog):
     return [record.getMessage() for record in caplog.records if record.name.startswith("observerd")]
 
 
+def our_handlers():
+    """What logging remembers of watchtower: here a leak of handlers, and of all they hold, would show."""
+    known = (reference() for reference in list(logging._handlerList))
+    return [handler for handler in known if isinstance(handler, watchtower.CloudWatchLogHandler)]
+
+
 # ---- delivered
 
 
@@ -199,7 +205,7 @@ def test_no_thread_and_no_memory_is_left_of_two_thousand_runs(rig):
     gc.collect()
     gc.disable()
     threads = threading.active_count()
-    handlers = len(logging._handlerList)
+    handlers = our_handlers()
     try:
         gone = [weakref.ref(it.logs.open(f"s{number}")._sink) for number in range(2)]
         for number in range(2_000):
@@ -214,13 +220,8 @@ def test_no_thread_and_no_memory_is_left_of_two_thousand_runs(rig):
         del each
 
         assert [None] * 3 == [reference() for reference in gone]
-        for x in [r() for r in logging._handlerList[handlers:]]:
-            print("LEFT", x, [(type(r), str(r)[:300]) for r in gc.get_referrers(x)])
-        assert (threads, handlers, 0) == (
-            threading.active_count(),
-            len(logging._handlerList),
-            it.buffered_bytes(),
-        )
+        assert handlers == our_handlers()
+        assert (threads, 0) == (threading.active_count(), it.buffered_bytes())
     finally:
         gc.enable()
 
@@ -507,25 +508,32 @@ def test_a_slow_service_is_not_a_dead_one(rig, caplog):
     log.write(b"one\n")
     eventually(lambda: it.fake.calls["create_log_stream"])
     log.write(b"two\n")
-    answer = it.fake.put_log_events
-
-    def answer_once(**request):
-        it.fake.put_log_events = hang
-        return answer(**request)
-
-    def hang(**request):
-        it.fake.lets_through.wait(60)
-        return answer(**request)
-
-    it.fake.put_log_events = answer_once
     closing = threading.Thread(target=log.close)
     closing.start()
-    eventually(lambda: log._finished)
+    eventually(lambda: log._sink._changed._waiters)
+    put, closed = it.fake.put_log_events, threading.Event()
+    answers = iter([put, lambda **_: closed.wait(30)])
+    it.fake.put_log_events = lambda **request: next(answers)(**request)
     it.fake.lets_through.set()
-    eventually(lambda: it.fake.lines("s") == ["one"] or not closing.is_alive())
     closing.join()
+    closed.set()
 
+    assert (["one"], ["s: two"]) == (it.fake.lines("s"), it.journal)
     assert [] == said(caplog)
+
+
+def test_a_log_is_closed_when_the_journal_has_its_lines(rig):
+    written = []
+
+    def slow(line):
+        time.sleep(0.1)
+        written.append(line)
+
+    it = rig(journal=slow)
+    it.fake.fault = TROUBLES["refused"]
+    it.run("s", "one", "two")
+
+    assert ["s: one", "s: two"] == written
 
 
 def test_one_batch_is_risked_in_an_outage_and_the_others_wait_for_what_becomes_of_it():

@@ -2,8 +2,8 @@
 
 import re
 
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d{1,3})?)s)?")
-_SIZE = re.compile(r"(\d+)([KMGT]?)")
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d{1,3})?)s)?", re.ASCII)
+_SIZE = re.compile(r"(\d+)([KMGT]?)", re.ASCII)
 _SECONDS = (86_400, 3_600, 60, 1)
 
 

@@ -1,0 +1,350 @@
+"""Histories: what happened when, and what was ordered. A bug begins as a failing one of these."""
+
+import pytest
+
+from observerd.core.consumer import Consumer, Limits, Phase
+from observerd.core.events import (
+    Cause,
+    CrewDied,
+    Discard,
+    End,
+    Exit,
+    Extend,
+    Extended,
+    Finished,
+    GaveUp,
+    GiveUp,
+    GiveUpAnswer,
+    Ignore,
+    Message,
+    Outcome,
+    Poll,
+    Received,
+    ReceiveFailed,
+    ReceiveFault,
+    Release,
+    Released,
+    Start,
+    StopRequested,
+    TimeUp,
+)
+
+A, B = Message("a", "a#1", "{}"), Message("b", "b#1", "{}")
+A_AGAIN = Message("a", "a#2", "{}", receive_count=2)
+TICK, TERM, NONE = TimeUp(), StopRequested("SIGTERM"), Received()
+DOWN = ReceiveFailed(ReceiveFault.UNREACHABLE, "refused")
+
+
+def got(*messages):
+    return Received(messages)
+
+
+def done(message, deleted=True, back_in_s=None, outcome=Outcome.SUCCEEDED):
+    return Finished(message, outcome, deleted, back_in_s)
+
+
+ONE = Limits(slots=1, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, drain_timeout_s=60.0, grace_s=10.0)
+TWO = Limits(slots=2, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, drain_timeout_s=60.0, grace_s=10.0)
+FIFO = Limits(slots=4, receive_at_most=1, visibility_timeout_s=3_000.0)
+LEAVER = Limits(slots=1, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, gives_up=True)
+ONCE = Limits(slots=4, once=True)
+STAYER = Limits(idle_timeout_s=None)
+LEASED = Limits(slots=1, visibility_timeout_s=120.0)
+
+# Each line: at this second this happens, and this is ordered.
+HISTORIES = {
+    "a first poll is short, the others are long": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+    ),
+    "a poll asks for the free slots only": (
+        TWO,
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+        (2, got(B), [Start(B)]),
+        (3, done(A), [Poll(1, 20)]),
+        (4, done(B), []),
+    ),
+    "a FIFO queue is asked for one message at a time": (
+        FIFO,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+    ),
+    "it leaves when it has been idle for long enough, and between two polls": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (100.9, NONE, [Poll(1, 20)]),
+        (101, NONE, [Exit(0, "idle")]),
+    ),
+    "work starts the idle time anew": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (50, got(A), [Start(A)]),
+        (200, done(A), [Poll(1, 20)]),
+        (201, NONE, [Poll(1, 20)]),
+        (300, NONE, [Poll(1, 20)]),
+        (301, NONE, [Exit(0, "idle")]),
+    ),
+    "an outage is not idleness": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (500, DOWN, []),
+        (500.5, TICK, [Poll(1, 1 * 20)]),
+        (501, NONE, [Poll(1, 20)]),
+        (601, NONE, [Exit(0, "idle")]),
+    ),
+    "a message of ours that will come back is waited for": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, done(A, deleted=False, back_in_s=60, outcome=Outcome.FAILED), [Poll(1, 20)]),
+        (3, NONE, [Poll(1, 20)]),
+        (150, NONE, [Poll(1, 20)]),
+        (162, NONE, [Exit(0, "idle")]),
+    ),
+    "with exit_action stay it never leaves for idleness": (
+        STAYER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (1e6, NONE, [Poll(1, 20)]),
+    ),
+    "failed receives are tried again, after twice the time each": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, DOWN, []),
+        (1.4, TICK, []),
+        (1.5, TICK, [Poll(1, 1)]),
+        (2, DOWN, []),
+        (2.9, TICK, []),
+        (3, TICK, [Poll(1, 1)]),
+    ),
+    "a queue that is missing is a configuration error": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, ReceiveFailed(ReceiveFault.QUEUE_MISSING, "gone"), [Exit(78, "queue_missing")]),
+    ),
+    "a queue that is denied later lets the job finish first": (
+        TWO,
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+        (2, ReceiveFailed(ReceiveFault.DENIED, "no"), []),
+        (3, done(A), [Exit(78, "denied")]),
+    ),
+    "a second delivery of what runs here is left alone": (
+        TWO,
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+        (2, got(A_AGAIN), [Ignore(A_AGAIN), Poll(1, 20)]),
+    ),
+    "a second delivery is not released while draining either": (
+        TWO,
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+        (2, TERM, []),
+        (3, got(A_AGAIN), [Ignore(A_AGAIN)]),
+        (4, done(A), [Exit(0, "SIGTERM")]),
+    ),
+    "a success whose delete failed is deleted and not run again": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, done(A, deleted=False), [Poll(1, 20)]),
+        (3, got(A_AGAIN), [Discard(A_AGAIN)]),
+        (4, done(A_AGAIN), [Poll(1, 20)]),
+    ),
+    "a failure that comes back is run again": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, done(A, deleted=False, back_in_s=0, outcome=Outcome.FAILED), [Poll(1, 20)]),
+        (3, got(A_AGAIN), [Start(A_AGAIN)]),
+    ),
+    "a stop waits for the poll and releases what it brings": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (0.5, TERM, []),
+        (1, got(A), [Release((A,))]),
+        (2, Released(), [Exit(0, "SIGTERM")]),
+    ),
+    "a stop goes down its ladder by time": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, TERM, []),
+        (61.9, TICK, []),
+        (62, TICK, [End(A, Cause.STOP)]),
+        (71.9, TICK, []),
+        (72, TICK, [End(A, Cause.STOP, 0.0)]),
+        (81.9, TICK, []),
+        (82, TICK, [Exit(1, "abandoned")]),
+    ),
+    "a second and a third stop skip a step": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, TERM, []),
+        (3, TERM, [End(A, Cause.STOP)]),
+        (4, TERM, [End(A, Cause.STOP, 0.0)]),
+        (5, TERM, []),
+        (6, done(A, deleted=False, outcome=Outcome.INTERRUPTED), [Exit(0, "SIGTERM")]),
+    ),
+    "a dead thread ends the service when its jobs have ended": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, CrewDied("receiver", "bug"), []),
+        (3, done(A), [Exit(70, "receiver died")]),
+    ),
+    "a dead receiver is not waited for": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, CrewDied("receiver", "bug"), [Exit(70, "receiver died")]),
+    ),
+    "the instance is given up, then looked over once more": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (102, GaveUp(GiveUpAnswer.TERMINATING), []),
+        (121, NONE, [Poll(1, 20)]),
+        (141, NONE, [Exit(0, "idle")]),
+    ),
+    "a message found at the last look is run, and it looks again": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (102, GaveUp(GiveUpAnswer.TERMINATING), []),
+        (121, NONE, [Poll(1, 20)]),
+        (122, got(A), [Start(A)]),
+        (123, done(A), [Poll(1, 20)]),
+        (143, NONE, [Exit(0, "idle")]),
+    ),
+    "an outage at the last look is waited out": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (102, GaveUp(GiveUpAnswer.TERMINATING), []),
+        (121, NONE, [Poll(1, 20)]),
+        (122, DOWN, []),
+        (122.5, TICK, [Poll(1, 20)]),
+        (142.5, NONE, [Exit(0, "idle")]),
+    ),
+    "a refused attempt is made again after half a minute, and it serves meanwhile": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (102, GaveUp(GiveUpAnswer.FAILED), []),
+        (121, NONE, [Poll(1, 20)]),
+        (132, NONE, [GiveUp(), Poll(1, 20)]),
+    ),
+    "a group that keeps its instance is asked again after ten minutes": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (102, GaveUp(GiveUpAnswer.KEPT), []),
+        (701, NONE, [Poll(1, 20)]),
+        (702, NONE, [GiveUp(), Poll(1, 20)]),
+    ),
+    "once takes one message, whatever room there is": (
+        ONCE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, done(A), [Exit(0, "done")]),
+    ),
+    "once may find none": (ONCE, (0, TICK, [Poll(1, 1)]), (1, NONE, [Exit(0, "done")])),
+    "a lease is extended at a third of its time": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (40.9, TICK, []),
+        (41, TICK, [Extend(((A, 120),))]),
+        (42, Extended(41, kept=("a#1",)), []),
+        (81, TICK, [Extend(((A, 120),))]),
+    ),
+    "a refused extension kills the job at once": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (41, TICK, [Extend(((A, 120),))]),
+        (42, Extended(41, refused=("a#1",)), [End(A, Cause.LEASE_LOST, 0.0)]),
+        (999, TICK, []),
+    ),
+    "an unanswered extension is tried again, then the job has the last sixth to end in": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (41, TICK, [Extend(((A, 120),))]),
+        (42, Extended(41, unanswered=("a#1",)), []),
+        (52, TICK, [Extend(((A, 120),))]),
+        (101, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+        (999, TICK, []),
+    ),
+    "a heartbeat that hangs does not hide that the lease runs out": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (41, TICK, [Extend(((A, 120),))]),
+        (101, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+    ),
+    "a late refusal of the first delivery does not end the second": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (41, TICK, [Extend(((A, 120),))]),
+        (42, done(A, deleted=False, outcome=Outcome.FAILED), [Poll(1, 20)]),
+        (43, got(A_AGAIN), [Start(A_AGAIN)]),
+        (44, Extended(41, refused=("a#1",)), []),
+    ),
+    "a lease that is nearly due comes along in the same call": (
+        Limits(slots=2, visibility_timeout_s=120.0),
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+        (10, got(B), [Start(B)]),
+        (41, TICK, [Extend(((A, 120), (B, 120)))]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_history(name):
+    limits, *lines = HISTORIES[name]
+    consumer = Consumer(limits, 0.0)
+    for at, event, orders in lines:
+        assert (at, orders) == (at, consumer.on(event, at))
+
+
+def test_it_asks_to_be_woken_for_each_deadline():
+    consumer = Consumer(LEASED, 0.0)
+    assert consumer.on(TICK, 0.0) == [Poll(1, 1)]
+    assert consumer.wake_at() is None
+    consumer.on(got(A), 1.0)
+    assert consumer.wake_at() == 41.0
+    consumer.on(TERM, 2.0)
+    assert consumer.wake_at() == 41.0
+    consumer.on(done(A), 3.0)
+    assert (consumer.phase, consumer.wake_at()) == (Phase.STOPPED, None)
+
+
+def test_no_lease_reaches_beyond_twelve_hours():
+    consumer, now, ends = Consumer(LEASED, 0.0), 1.0, 0.0
+    consumer.on(TICK, 0.0)
+    orders = consumer.on(got(A), now)
+    while not any(isinstance(order, End) for order in orders):
+        for order in orders:
+            if isinstance(order, Extend):
+                ((_, seconds),) = order.leases
+                ends = max(ends, now + seconds)
+                consumer.on(Extended(now, kept=("a#1",)), now)
+        now = consumer.wake_at()
+        orders = consumer.on(TICK, now)
+
+    assert 43_100 < ends <= 1.0 + 43_200
+    assert now < ends

@@ -1,0 +1,333 @@
+"""A world around the consumer in which anything may happen, and an oracle for each of its promises.
+
+The oracle keeps its own books: it never asks the consumer what it thinks.
+"""
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from observerd.core import consumer as real
+from observerd.core.events import (
+    Cause,
+    CrewDied,
+    Discard,
+    End,
+    Exit,
+    Extend,
+    Extended,
+    Finished,
+    GaveUp,
+    GiveUp,
+    GiveUpAnswer,
+    Ignore,
+    Message,
+    Outcome,
+    Poll,
+    Received,
+    ReceiveFailed,
+    ReceiveFault,
+    Release,
+    Released,
+    Start,
+    StopRequested,
+    TimeUp,
+)
+
+LIMIT_S = 43_200
+EPSILON_S = 1e-6
+
+LIMITS = st.builds(
+    real.Limits,
+    slots=st.sampled_from([1, 2, 12]),
+    receive_at_most=st.sampled_from([1, 10]),
+    visibility_timeout_s=st.sampled_from([3.0, 30.0, 120.0, 20_000.0]),
+    idle_timeout_s=st.sampled_from([None, 0.0, 5.0, 120.0]),
+    drain_timeout_s=st.sampled_from([0.0, 60.0, 3_600.0]),
+    grace_s=st.sampled_from([1.0, 35.0]),
+    gives_up=st.booleans(),
+    once=st.sampled_from([False, False, False, True]),
+)
+
+
+class World(RuleBasedStateMachine):
+    """What SQS, the jobs, the group and the operator may do, in any order."""
+
+    consumer_module = real
+
+    @initialize(limits=LIMITS, start=st.sampled_from([0.0, 1e6]))
+    def begin(self, limits, start):
+        self.limits, self.now = limits, start
+        self.consumer = self.consumer_module.Consumer(limits, start)
+        self.running, self.taken_at, self.expires_at = {}, {}, {}
+        self.ended = {}
+        self.undeleted = set()
+        self.poll = None
+        self.extends = []
+        self.asked_extension = {}
+        self.releasing = False
+        self.stopping = False
+        self.asked_to_give_up = False
+        self.given_up = False
+        self.looked_last = False
+        self.poll_after_give_up = False
+        self.disturbed_at = start
+        self.exit = None
+        self.count = 0
+        self.happens(TimeUp())
+
+    # ---- one thing happens
+
+    def happens(self, event):
+        before = set(self.running)
+        orders = self.consumer.on(event, self.now)
+        assert self.exit is None or not orders, "an order after Exit"
+        self._account(event, orders, before)
+        for order in orders:
+            assert self.exit is None, "an order beside Exit"
+            self._obey(order)
+        wake_at = self.consumer.wake_at()
+        assert wake_at is None or not self.exit
+        assert wake_at is None or wake_at > self.now, "TimeUp would come again at once"
+
+    def _account(self, event, orders, before):
+        """Every message received is started, ignored or released; which one is not the consumer's choice."""
+        given = event.messages if isinstance(event, Received) else ()
+        started = {order.message.id for order in orders if isinstance(order, Start | Discard)}
+        ignored = {order.message.id for order in orders if isinstance(order, Ignore)}
+        released = {each.id for order in orders if isinstance(order, Release) for each in order.messages}
+        duplicates = {each.id for each in given if each.id in before}
+        fresh = {each.id for each in given} - duplicates
+        assert ignored == duplicates, "a second delivery is left alone"
+        assert started | released == fresh, "a message is run or released"
+        assert not started & released
+        assert not (started and self.stopping), "nothing is started after a stop"
+
+    def _obey(self, order):
+        match order:
+            case Start(message):
+                assert message.id not in self.undeleted, "a success is not run again"
+                self._take(message)
+            case Discard(message):
+                assert message.id in self.undeleted
+                self._take(message)
+            case Poll():
+                self._check_poll(order)
+                self.poll, self.poll_after_give_up = order, self.given_up
+            case Release():
+                self.releasing = True
+            case Extend(leases):
+                self._check_extend(leases)
+                self.extends.append((self.now, leases))
+            case End(message, cause, grace_s):
+                self._check_end(message, cause, grace_s)
+            case GiveUp():
+                assert self.limits.gives_up
+                assert not self.asked_to_give_up
+                assert not self.given_up
+                self._check_idle()
+                self.asked_to_give_up = True
+            case Exit():
+                self._check_exit(order)
+                self.exit = order
+
+    def _take(self, message):
+        assert message.id not in self.running
+        self.running[message.id] = message
+        self.taken_at[message.id] = self.now
+        self.expires_at[message.id] = self.now + self.limits.visibility_timeout_s
+        self.ended[message.id] = []
+        assert len(self.running) <= self.limits.slots, "more running than slots"
+
+    def _check_poll(self, poll):
+        assert self.poll is None, "one poll at a time"
+        assert not self.stopping, "no poll after a stop"
+        assert 1 <= poll.at_most <= min(self.limits.slots - len(self.running), self.limits.receive_at_most)
+        assert 1 <= poll.wait_s <= 20
+        if self.given_up:
+            assert poll.wait_s == 20, "the last look is a full one"
+
+    def _check_extend(self, leases):
+        assert 1 <= len(leases) <= 10
+        for message, seconds in leases:
+            assert message.id in self.running
+            assert Cause.LEASE_LOST not in self._causes(message.id), "lost is final"
+            assert message.id not in self._asked(), "asked for twice at once"
+            assert 1 <= seconds <= self.limits.visibility_timeout_s
+            assert self.now + seconds <= self.taken_at[message.id] + LIMIT_S, "beyond twelve hours"
+
+    def _check_end(self, message, cause, grace_s):
+        assert message.id in self.running
+        assert (cause, grace_s == 0.0) not in [(c, g == 0.0) for c, g in self.ended[message.id]]
+        if cause is Cause.LEASE_LOST:
+            assert Cause.LEASE_LOST not in self._causes(message.id), "lost once"
+        else:
+            assert self.stopping
+        self.ended[message.id].append((cause, grace_s))
+
+    def _check_idle(self):
+        assert not self.running
+        assert self.poll is None, "idleness is decided between polls"
+        assert self.limits.idle_timeout_s is not None
+        assert self.now - self.disturbed_at >= self.limits.idle_timeout_s - EPSILON_S, (
+            "not idle for long enough"
+        )
+
+    def _check_exit(self, order):
+        if order.reason == "abandoned":
+            assert self.stopping
+            assert order.status == 1
+            return
+        assert not self.running
+        assert self.poll is None
+        assert not self.releasing
+        if order.reason == "idle":
+            if self.limits.gives_up:
+                assert self.given_up
+                assert self.looked_last, "the last look comes after the give-up"
+            else:
+                self._check_idle()
+        elif order.reason != "done":
+            assert self.stopping
+
+    def _causes(self, message_id):
+        return [cause for cause, _ in self.ended[message_id]]
+
+    def _asked(self):
+        return {message.id for _, leases in self.extends for message, _ in leases}
+
+    # ---- what may happen
+
+    def _fresh(self, count):
+        self.count += count
+        return [Message(f"m{number}", f"h{number}", "{}") for number in range(self.count - count, self.count)]
+
+    @precondition(lambda self: self.poll and not self.exit)
+    @rule(data=st.data())
+    def messages_arrive(self, data):
+        count = data.draw(st.sampled_from([self.poll.at_most, 1, 0]))
+        messages = self._fresh(count)
+        if self.running and count < self.poll.at_most and data.draw(st.booleans()):
+            twin = data.draw(st.sampled_from(sorted(self.running)))
+            messages.append(replace(self.running[twin], receipt_handle=f"{twin}-again"))
+        elif self.undeleted and count < self.poll.at_most and data.draw(st.booleans()):
+            back = data.draw(st.sampled_from(sorted(self.undeleted)))
+            messages.append(Message(back, f"{back}-back-{self.count}", "{}", receive_count=2))
+        self.looked_last = self.poll_after_give_up and not messages
+        self.poll = None
+        if messages:
+            self.disturbed_at = self.now
+        self.happens(Received(tuple(messages)))
+
+    @precondition(lambda self: self.poll and not self.exit)
+    @rule()
+    def nothing_arrives(self):
+        self.looked_last = self.poll_after_give_up
+        self.poll = None
+        self.happens(Received())
+
+    @precondition(lambda self: self.poll and not self.exit)
+    @rule(
+        fault=st.sampled_from([*[ReceiveFault.UNREACHABLE] * 8, ReceiveFault.THROTTLED, ReceiveFault.DENIED])
+    )
+    def receiving_fails(self, fault):
+        self.poll = None
+        self.disturbed_at = self.now
+        self.stopping |= fault is ReceiveFault.DENIED
+        self.happens(ReceiveFailed(fault, "planned"))
+
+    @precondition(lambda self: self.running and not self.exit)
+    @rule(data=st.data(), outcome=st.sampled_from(Outcome), back_in_s=st.sampled_from([None, 0.0, 60.0]))
+    def a_run_ends(self, data, outcome, back_in_s):
+        message = self.running.pop(data.draw(st.sampled_from(sorted(self.running))))
+        deleted = data.draw(st.booleans())
+        self.undeleted.discard(message.id)
+        if outcome is Outcome.SUCCEEDED and not deleted:
+            self.undeleted.add(message.id)
+        self.disturbed_at = max(self.disturbed_at, self.now + (back_in_s or 0.0))
+        self.happens(Finished(message, outcome, deleted, back_in_s))
+
+    @precondition(lambda self: self.extends and not self.exit)
+    @rule(data=st.data())
+    def a_heartbeat_is_answered(self, data):
+        asked_at, leases = self.extends.pop(data.draw(st.integers(0, len(self.extends) - 1)))
+        answers = {"kept": [], "refused": [], "unanswered": []}
+        for message, seconds in leases:
+            fate = data.draw(st.sampled_from(["kept", "kept", "kept", "refused", "unanswered"]))
+            answers[fate].append(message.receipt_handle)
+            current = self.running.get(message.id)
+            if fate == "kept" and current and current.receipt_handle == message.receipt_handle:
+                self.expires_at[message.id] = asked_at + seconds
+        self.happens(Extended(asked_at, **{fate: tuple(handles) for fate, handles in answers.items()}))
+
+    @precondition(lambda self: self.releasing and not self.exit)
+    @rule()
+    def late_messages_are_released(self):
+        self.releasing = False
+        self.happens(Released())
+
+    @precondition(lambda self: self.asked_to_give_up and not self.exit)
+    @rule(answer=st.sampled_from(GiveUpAnswer))
+    def the_group_answers(self, answer):
+        self.asked_to_give_up = False
+        self.given_up = answer is GiveUpAnswer.TERMINATING
+        self.happens(GaveUp(answer))
+
+    @precondition(lambda self: not self.exit)
+    @rule(share=st.sampled_from([0.5, 0.999, 1.0, 1.0, 1.0]), limit_s=st.sampled_from([1.0, 30.0, 1e5]))
+    def time_passes(self, share, limit_s):
+        """Never past the moment that the consumer asked to be woken at; that is the deal."""
+        wake_at = self.consumer.wake_at()
+        left_s = limit_s if wake_at is None else min(limit_s, wake_at - self.now)
+        self.now = (
+            wake_at
+            if wake_at is not None and share * left_s == wake_at - self.now
+            else self.now + share * left_s
+        )
+        self.happens(TimeUp())
+
+    @precondition(lambda self: self.exit)
+    @rule(event=st.sampled_from([TimeUp(), Received(), StopRequested("SIGTERM")]))
+    def nothing_follows_an_exit(self, event):
+        self.happens(event)
+
+    # A rule that ends the story hides all that comes after: so it seldom applies.
+    @precondition(lambda self: not self.exit and self.count > 3)
+    @rule(chance=st.integers(0, 9))
+    def a_stop_is_requested(self, chance):
+        if chance == 0 or self.stopping:
+            self.stopping = True
+            self.happens(StopRequested("SIGTERM"))
+
+    @precondition(lambda self: not self.exit and self.count > 3)
+    @rule(chance=st.integers(0, 9))
+    def a_thread_dies(self, chance):
+        if chance == 0:
+            self.stopping = True
+            self.poll, self.releasing = None, False
+            self.happens(CrewDied("receiver", "bug"))
+            assert self.exit or self.running, "nobody is left to wait for"
+
+    # ---- what always holds
+
+    @invariant()
+    def no_lease_runs_out_under_a_job_that_was_not_told(self):
+        for message_id in getattr(self, "running", ()):
+            if Cause.LEASE_LOST not in self._causes(message_id) and not self.exit:
+                assert self.now < self.expires_at[message_id], "others may have it by now"
+
+    def teardown(self):
+        """Whatever the story was: a stop ends by time alone, though nobody ever answers again."""
+        if not hasattr(self, "consumer") or self.exit:
+            return
+        self.stopping = True
+        self.happens(StopRequested("SIGTERM"))
+        for _ in range(1_000):
+            if self.exit:
+                return
+            wake_at = self.consumer.wake_at()
+            assert wake_at is not None, "nothing will ever end this"
+            self.now = wake_at
+            self.happens(TimeUp())
+        raise AssertionError("a stop that does not end")
