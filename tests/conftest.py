@@ -6,7 +6,6 @@ from observerd.aws import Clients
 from observerd.sqs import Queue
 from tests.fake_sqs import FakeSqs
 
-
 # Why a test may be skipped where CI runs. Any other skip there is a failure: nobody reads "1 skipped".
 LISTED_SKIPS = ("root may read everything",)
 
