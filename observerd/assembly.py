@@ -12,7 +12,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -43,10 +43,11 @@ RECEIVE_AT_MOST = 10
 def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     """Serve the queue until there is a reason to leave. Raises aws.NoRegion."""
     config = loaded.config
-    clients = Clients(config.queue_url, config.region)
-    on_the_wire = threading.Event()
-    poller = clients.poller(on_the_wire.set)
-    messages = Queue(config.queue_url, config.visibility_timeout_s, poller, config.dead_letter_queue_url)
+    requests = Requests()
+    clients = Clients(config.queue_url, config.region, requests.sent)
+    messages = Queue(
+        config.queue_url, config.visibility_timeout_s, clients.poller(), config.dead_letter_queue_url
+    )
     notifier = Notifier(os.environ)
     gives_up = not (once or drain) and _gives_up(config)
     limits = limits_of(config, loaded.jobs, gives_up=gives_up, once=once, drain=drain)
@@ -59,8 +60,20 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     )
     service.first_poll(receiver)
     # The imports to come would take turns with it on the interpreter.
-    on_the_wire.wait(FIRST_SEND_S)
-    return _serve(loaded, clients, messages, service, consumer, inbox, receiver)
+    requests.first.wait(FIRST_SEND_S)
+    return _serve(loaded, clients, requests, messages, service, consumer, inbox, receiver)
+
+
+class Requests:
+    """Hears of every request to SQS, from before there is anything to count it with."""
+
+    def __init__(self) -> None:
+        self.first = threading.Event()
+        self.count: Callable[[str], None] = lambda _: None
+
+    def sent(self, operation: str) -> None:
+        self.first.set()
+        self.count(operation)
 
 
 def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: bool, drain: bool) -> Limits:
@@ -89,6 +102,7 @@ def _gives_up(config: Config) -> bool:
 def _serve(
     loaded: Loaded,
     clients: Clients,
+    requests: Requests,
     messages: Queue,
     service: Service,
     consumer: Consumer,
@@ -115,6 +129,7 @@ def _serve(
     if config.log_group:
         logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))
     metrics = Metrics(loaded.jobs, config.slots)
+    requests.count = lambda operation: metrics.requests.labels(operation).inc()
     instance = Instance(
         clients.auto_scaling(), Imds(os.environ), config.auto_scaling_group, config.lifecycle_hook
     )

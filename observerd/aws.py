@@ -8,7 +8,7 @@ S3 transfer manager, a quarter of the time until then. The others come from boto
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -35,28 +35,30 @@ class NoRegion(Exception):
 
 
 class Clients:
-    """Makes clients for the queue's region and endpoint. Raises NoRegion."""
+    """Makes clients for the queue's region and endpoint. Raises NoRegion.
 
-    def __init__(self, queue_url: str, region: str | None) -> None:
+    on_request is called with the operation's name ("ReceiveMessage") when a request to SQS, a retry included,
+    is made up and about to be sent; on the thread that sends it.
+    """
+
+    def __init__(
+        self, queue_url: str, region: str | None, on_request: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._endpoint = endpoint_of(queue_url, os.environ)
         self._core = botocore.session.get_session()
+        self._core.register("before-send.sqs", lambda **sent: _tell(on_request, sent))
         # botocore reads AWS_DEFAULT_REGION by itself; the other name is what everybody else sets.
         known = region or region_of(queue_url) or os.environ.get("AWS_REGION")
         self.region: str = known or self._core.get_config_variable("region")
         if not self.region:
             raise NoRegion("region: not known (set it in the configuration, or AWS_REGION)")
 
-    def poller(self, on_the_wire: Callable[[], None] = lambda: None) -> "SQSClient":
-        """For ReceiveMessage alone. One attempt a call: the consumer decides when to try again.
-
-        on_the_wire is called when a request is made up and about to be sent.
-        """
+    def poller(self) -> "SQSClient":
+        """For ReceiveMessage alone. One attempt a call: the consumer decides when to try again."""
         config = _config(POLL_READ_S, attempts=1, connections=1)
         client = self._core.create_client(
             "sqs", region_name=self.region, endpoint_url=self._endpoint, config=config
         )
-        # What a handler of this event returns would be taken for the answer.
-        client.meta.events.register("before-send.sqs.ReceiveMessage", lambda **_: on_the_wire())
         return cast("SQSClient", client)
 
     def settler(self, slots: int) -> "SQSClient":
@@ -101,6 +103,11 @@ def endpoint_of(queue_url: str, environ: Mapping[str, str]) -> str | None:
     told = environ.get("AWS_ENDPOINT_URL_SQS") or environ.get("AWS_ENDPOINT_URL")
     public = host.endswith(("amazonaws.com", "amazonaws.com.cn")) and ".vpce." not in host
     return None if told or public else f"{url.scheme}://{url.netloc}"
+
+
+def _tell(on_request: Callable[[str], None], sent: Mapping[str, Any]) -> None:
+    """Returns nothing: botocore would take it for the answer."""
+    on_request(sent["event_name"].rsplit(".", 1)[1])
 
 
 def _config(read_s: float, attempts: int, connections: int) -> BotoConfig:

@@ -45,6 +45,7 @@ class Metrics:
         self.slots = self._gauge("job_slots", "How many runs there is room for.")
         self.slots.set(slots)
         self.busy = self._gauge("job_slots_busy", "How many runs there are.")
+        self.requests = self._counter("sqs_requests", "Requests to SQS, retries included.", "operation")
         self.receives = self._counter("sqs_receives", "ReceiveMessage calls, by result.", "result")
         self.messages = self._counter("sqs_messages", "Messages, by what became of them.", "result")
         self.extensions = self._counter("visibility_extensions", "Lease extensions, by result.", "result")

@@ -143,7 +143,9 @@ class Service:
             thread.start()
         except RuntimeError as error:
             # No thread to be had: the message comes back when its visibility timeout is over.
-            self._inbox.put(Finished(message, Outcome.CRASHED, report=Report(reason=str(error))))
+            back_in_s = self._consumer.limits.visibility_timeout_s
+            report = Report(reason=str(error), settled="left alone")
+            self._inbox.put(Finished(message, Outcome.CRASHED, back_in_s=back_in_s, report=report))
 
     def _live(self, message: Message, bell: Bell, life: Callable[[Message, Bell], Finished]) -> None:
         finished = Finished(message, Outcome.CRASHED, report=Report(reason="observerd's own error"))

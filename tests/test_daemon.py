@@ -365,6 +365,7 @@ def test_metrics_count_runs_by_job_and_outcome_and_fold_strangers(sqs, daemon):
         assert running.metric('observerd_job_runs_total{job_name="_unknown",outcome="rejected"}') == 1
         assert running.metric('observerd_job_runs_total{job_name="note",outcome="failed"}') == 0
         assert running.metric('observerd_sqs_messages_total{result="dead_lettered"}') == 1
+        assert running.metric('observerd_sqs_requests_total{operation="DeleteMessage"}') == 2
         assert "stranger" not in running.metrics()
 
 
@@ -387,6 +388,18 @@ def test_without_cloudwatch_the_output_is_in_the_journal(sqs, daemon, tmp_path):
     with running:
         assert running.status() == 0
 
+    assert any(line.startswith("talk/") and line.endswith(": a word") for line in running.lines)
+
+
+def test_with_cloudwatch_down_the_job_runs_is_settled_and_its_output_is_in_the_journal(sqs, daemon, tmp_path):
+    environ = {"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": "http://127.0.0.1:1"}
+    running = daemon(["--once"], environ, log_group="/observerd/jobs", flush_timeout="2s")
+    (tmp_path / "jobs.d" / "talk.toml").write_text('[job.talk]\ncommand = ["/bin/echo", "a word"]\n')
+    sqs.send_job("talk")
+    with running:
+        assert running.status() == 0
+
+    assert sqs.bodies() == []
     assert any(line.startswith("talk/") and line.endswith(": a word") for line in running.lines)
 
 

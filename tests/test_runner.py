@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import pwd
 import threading
 from datetime import UTC, datetime
 
@@ -26,6 +28,7 @@ JOBS = {
         Job("homeless", ("/bin/true",), working_directory="/nonexistent"),
         Job("nobodys", ("/bin/true",), user="no-such-user"),
         Job("punctual", ("/bin/true",), max_lateness_s=60.0),
+        Job("whoami", ("/bin/sh", "-c", "id -un; id -G; echo $HOME; pwd"), user="nobody"),
         Job("odd", ("/bin/sh", "-c", "exit 7"), success_exit_codes=frozenset({7})),
     )
 }
@@ -125,6 +128,17 @@ def test_the_payload_is_on_standard_input_and_the_log_in_a_stream_of_its_own(rig
         name: log.content for name, log in rig.logs.streams.items()
     }
     assert stream == finished.report.log_stream
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_a_job_runs_as_its_user_and_with_the_users_groups_and_home(rig):
+    finished = rig.live(job="whoami")
+
+    (log,) = rig.logs.streams.values()
+    nobody = pwd.getpwnam("nobody")
+    user, groups, home, directory = log.content.decode().split()
+    assert Outcome.SUCCEEDED is finished.outcome
+    assert ("nobody", str(nobody.pw_gid), nobody.pw_dir, "/") == (user, groups, home, directory)
 
 
 def test_the_start_is_told_before_the_end(rig):
