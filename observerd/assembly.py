@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from observerd.aws import Clients
 from observerd.config import Config, Loaded
 from observerd.core.consumer import Consumer, Limits
-from observerd.core.events import Event, Exit, Extend, GiveUp, Poll, Release
+from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Release
 from observerd.core.job import Job
 from observerd.crew import Hand
 from observerd.receiver import receive_or_release
@@ -134,7 +134,7 @@ def _serve(
         clients.auto_scaling(), Imds(os.environ), config.auto_scaling_group, config.lifecycle_hook
     )
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
-    leaver: Hand[GiveUp] = Hand("leaver", lambda _: instance.give_up(), inbox)
+    leaver: Hand[GiveUp | Hold] = Hand("leaver", instance.carry_out, inbox)
     runner = Runner(messages, executor, logs, loaded.jobs, inbox.put)
     _serve_metrics(metrics, config.metrics_listen)
     _say_what_is_served(loaded)

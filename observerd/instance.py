@@ -1,7 +1,7 @@
 """The machine as a member of its Auto Scaling group: how it is given up so that the group shrinks."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,7 +9,7 @@ import ec2_metadata
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from observerd.core.events import GaveUp, GiveUpAnswer
+from observerd.core.events import GaveUp, GiveUp, GiveUpAnswer, Held, Hold
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
@@ -76,6 +76,9 @@ class Instance:
         self._group = group
         self._hook = lifecycle_hook
 
+    def carry_out(self, order: GiveUp | Hold) -> GaveUp | Held:
+        return self.give_up() if isinstance(order, GiveUp) else Held(self.hold())
+
     def give_up(self) -> GaveUp:
         """Terminate this instance and lower the group's desired capacity.
 
@@ -92,22 +95,29 @@ class Instance:
         except BotoCoreError as error:
             return GaveUp(GiveUpAnswer.FAILED, " ".join(str(error).split()))
 
+    def hold(self) -> str | None:
+        """Have the lifecycle hook wait for its whole timeout again. What went wrong in one line, or None."""
+        return self._at_hook(self._client.record_lifecycle_action_heartbeat)
+
     def complete(self) -> str | None:
         """Let the group end this instance now.
 
         What went wrong in one line, or None. A failure costs money and no run: the hook's timeout mends it.
         """
+        return self._at_hook(self._client.complete_lifecycle_action, LifecycleActionResult="CONTINUE")
+
+    def _at_hook(self, call: Callable[..., object], **rest: str) -> str | None:
         if self._hook is None:
             return None
         try:
             group = self._group or self._metadata.group()
             if group is None:
                 return "the group's name is not known (set auto_scaling_group, or allow tags in IMDS)"
-            self._client.complete_lifecycle_action(
+            call(
                 LifecycleHookName=self._hook,
                 AutoScalingGroupName=group,
-                LifecycleActionResult="CONTINUE",
                 InstanceId=self._metadata.instance_id(),
+                **rest,
             )
         except (ClientError, BotoCoreError, NoMetadata, urllib3.exceptions.HTTPError) as error:
             return " ".join(str(error).split())

@@ -15,6 +15,7 @@ from observerd.core.events import (
     GaveUp,
     GiveUp,
     GiveUpAnswer,
+    Held,
     Ignore,
     Order,
     Outcome,
@@ -67,6 +68,8 @@ class Journal:
                 log.critical("crew thread died", extra={"thread_name": name, "error": error})
             case GaveUp():
                 self._gave_up(event)
+            case Held(fault) if fault:
+                log.warning("lifecycle hook not extended", extra={"fault": fault})
 
     def order(self, order: Order) -> None:
         match order:

@@ -20,6 +20,7 @@ from observerd.core.events import (
     Extend,
     Finished,
     GiveUp,
+    Hold,
     Message,
     Order,
     Outcome,
@@ -52,7 +53,7 @@ class Crew:
 
     receiver: Hand[Poll | Release]
     heartbeat: Hand[Extend]
-    leaver: Hand[GiveUp]
+    leaver: Hand[GiveUp | Hold]
     runner: "Runner"
 
 
@@ -125,7 +126,7 @@ class Service:
                 crew.receiver.order(order)
             case Extend():
                 crew.heartbeat.order(order)
-            case GiveUp():
+            case GiveUp() | Hold():
                 crew.leaver.order(order)
             case Start(message):
                 self._carry(message, crew.runner.live)

@@ -7,7 +7,7 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from observerd.core.events import GiveUpAnswer
+from observerd.core.events import GiveUpAnswer, Held, Hold
 from observerd.instance import Imds, Instance, NoMetadata, is_ec2
 
 TERMINATE = "terminate_instance_in_auto_scaling_group"
@@ -153,6 +153,13 @@ def test_the_lifecycle_action_is_completed(given, used, auto_scaling):
     auto_scaling[1].add_response("complete_lifecycle_action", {}, expected)
 
     assert instance(auto_scaling, group=given).complete() is None
+
+
+def test_the_lifecycle_hook_is_held(auto_scaling):
+    expected = {"LifecycleHookName": "drain", "AutoScalingGroupName": "workers", "InstanceId": "i-1"}
+    auto_scaling[1].add_response("record_lifecycle_action_heartbeat", {}, expected)
+
+    assert Held() == instance(auto_scaling).carry_out(Hold())
 
 
 def test_a_hook_that_is_gone_is_told_in_one_line(auto_scaling):

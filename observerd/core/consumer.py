@@ -40,6 +40,8 @@ from observerd.core.events import (
     GaveUp,
     GiveUp,
     GiveUpAnswer,
+    Held,
+    Hold,
     Ignore,
     Message,
     Order,
@@ -66,6 +68,9 @@ RETRY_S, RETRY_CAP_S = 0.5, 60.0
 KILL_WAIT_S = 10.0
 # A refused attempt to leave is made again after half a minute at first, ten minutes at most.
 GIVE_UP_RETRY_S, GIVE_UP_RETRY_CAP_S = 30.0, 600.0
+
+# A third of the template's hook timeout (cloudformation/observerd.yaml, 300 s): two attempts may fail.
+HOLD_EVERY_S = 100.0
 
 # sysexits.h
 EX_OK, EX_ABANDONED, EX_SOFTWARE, EX_CONFIG = 0, 1, 70, 78
@@ -123,6 +128,7 @@ class Consumer:
         self._asked_to_give_up = False
         self._give_up_failures = 0
         self._give_up_at = now
+        self._hold_at = now
         self._looking_last = False
         self._looked_last = False
         self._taken = 0
@@ -131,7 +137,7 @@ class Consumer:
         """What is to be done now that event has happened."""
         if self.phase is Phase.STOPPED:
             return []
-        return [*self._told(event, now), *self._keep_leases(now), *self._next(now)]
+        return [*self._told(event, now), *self._keep_leases(now), *self._hold(now), *self._next(now)]
 
     def wake_at(self) -> float | None:
         """When to send TimeUp if nothing else happens before; None: never."""
@@ -164,7 +170,7 @@ class Consumer:
                 self._gave_up(answer, now)
             case Released():
                 self.releasing = False
-            case Began() | TimeUp():
+            case Began() | Held() | TimeUp():
                 pass
 
     def _received(self, messages: tuple[Message, ...], now: float) -> Iterator[Order]:
@@ -212,6 +218,7 @@ class Consumer:
     def _gave_up(self, answer: GiveUpAnswer, now: float) -> None:
         self._asked_to_give_up = False
         self.given_up = answer is GiveUpAnswer.TERMINATING
+        self._hold_at = now + HOLD_EVERY_S
         self._give_up_failures += 1
         # A group that keeps this instance on purpose will not change its mind in seconds.
         base_s = GIVE_UP_RETRY_CAP_S if answer is GiveUpAnswer.KEPT else GIVE_UP_RETRY_S
@@ -246,6 +253,13 @@ class Consumer:
         expired = self.leases.expiring(now)
         ends: list[Order] = [End(message, Cause.LEASE_LOST, left_s) for message, left_s in expired]
         return [*ends, *(Extend(batch) for batch in self.leases.due(now))]
+
+    def _hold(self, now: float) -> list[Order]:
+        """While a job that the last look found runs on, the hook must not run out."""
+        if not self.given_up or now < self._hold_at:
+            return []
+        self._hold_at = now + HOLD_EVERY_S
+        return [Hold()]
 
     def _next(self, now: float) -> list[Order]:
         match self.phase:
@@ -314,6 +328,8 @@ class Consumer:
         if self.phase is Phase.STOPPED:
             return
         yield self.leases.wake_at()
+        if self.given_up:
+            yield self._hold_at
         if self.phase is not Phase.RUNNING:
             yield self._deadline
         elif not self.polling and self._wanted():

@@ -175,6 +175,13 @@ class GaveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """An answer to Hold. fault is one line, or None."""
+
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TimeUp:
     """The moment that Consumer.wake_at named has come."""
 
@@ -189,6 +196,7 @@ Event = (
     | StopRequested
     | CrewDied
     | GaveUp
+    | Held
     | TimeUp
 )
 
@@ -251,9 +259,14 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the group's lifecycle hook from running out under what still runs here."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     status: int
     reason: str
 
 
-Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Exit
+Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Hold | Exit

@@ -21,6 +21,7 @@ from observerd.core.events import (
     GaveUp,
     GiveUp,
     GiveUpAnswer,
+    Hold,
     Ignore,
     Message,
     Outcome,
@@ -128,6 +129,8 @@ class World(RuleBasedStateMachine):
                 assert not self.given_up
                 self._check_idle()
                 self.asked_to_give_up = True
+            case Hold():
+                assert self.given_up
             case Exit():
                 self._check_exit(order)
                 self.exit = order
