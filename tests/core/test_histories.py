@@ -285,6 +285,15 @@ HISTORIES = {
         (42, Extended(41, kept=("a#1",)), []),
         (81, TICK, [Extend(((A, 120),))]),
     ),
+    "a late answer counts from when it was asked": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (41, TICK, [Extend(((A, 120),))]),
+        (70, Extended(41, kept=("a#1",)), []),
+        (81, TICK, [Extend(((A, 120),))]),
+        (141, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+    ),
     "a refused extension kills the job at once": (
         LEASED,
         (0, TICK, [Poll(1, 1)]),
@@ -329,12 +338,16 @@ HISTORIES = {
 }
 
 
-@pytest.mark.parametrize("name", HISTORIES)
-def test_history(name):
+def play(name, make=Consumer):
     limits, *lines = HISTORIES[name]
-    consumer = Consumer(limits, 0.0)
+    consumer = make(limits, 0.0)
     for at, event, orders in lines:
         assert (at, orders) == (at, consumer.on(event, at))
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_history(name):
+    play(name)
 
 
 def test_it_asks_to_be_woken_for_each_deadline():
@@ -349,18 +362,39 @@ def test_it_asks_to_be_woken_for_each_deadline():
     assert (consumer.phase, consumer.wake_at()) == (Phase.STOPPED, None)
 
 
-def test_no_lease_reaches_beyond_twelve_hours():
-    consumer, now, ends = Consumer(LEASED, 0.0), 1.0, 0.0
+def reach_of_a_lease(make=Consumer):
+    """Until when SQS is asked to hide a message received at 1, at the most, and when its job is ended."""
+    consumer, now, reach = make(LEASED, 0.0), 1.0, 0.0
     consumer.on(TICK, 0.0)
     orders = consumer.on(got(A), now)
-    while not any(isinstance(order, End) for order in orders):
+    while now < 50_000 and not any(isinstance(order, End) for order in orders):
         for order in orders:
             if isinstance(order, Extend):
-                ((_, seconds),) = order.leases
-                ends = max(ends, now + seconds)
+                reach = max(reach, now + order.leases[0][1])
                 consumer.on(Extended(now, kept=("a#1",)), now)
         now = consumer.wake_at()
         orders = consumer.on(TICK, now)
+    return reach, now
 
-    assert 43_100 < ends <= 1.0 + 43_200
-    assert now < ends
+
+def check_twelve_hours(make=Consumer):
+    reach, ended_at = reach_of_a_lease(make)
+    assert 43_100 < reach <= 1.0 + 43_200
+    assert ended_at < reach
+
+
+def check_batches(make=Consumer):
+    consumer = make(Limits(slots=12, visibility_timeout_s=120.0), 0.0)
+    consumer.on(TICK, 0.0)
+    for start in (0, 10):
+        consumer.on(got(*(Message(f"m{n}", f"h{n}", "{}") for n in range(start, min(start + 10, 12)))), 1.0)
+    batches = [order for order in consumer.on(TICK, 41.0) if isinstance(order, Extend)]
+    assert [len(batch.leases) for batch in batches] == [10, 2]
+
+
+def test_no_lease_reaches_beyond_twelve_hours():
+    check_twelve_hours()
+
+
+def test_leases_are_extended_ten_in_a_call():
+    check_batches()

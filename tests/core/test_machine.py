@@ -3,12 +3,14 @@
 import inspect
 import os
 import types
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from observerd.core import consumer, lease
+from tests.core.test_histories import check_batches, check_twelve_hours, play
 from tests.core.world import World
 
 # OBSERVERD_EXAMPLES is for a long night; the default takes a few seconds.
@@ -111,22 +113,11 @@ MUTANTS = {
         "elif not self.polling and self._wanted():",
         "elif not self.polling:",
     ),
-    "waits for a receiver that is dead": (
-        consumer,
-        "self.polling = self.releasing = False  # No answer",
-        "pass  # No answer",
-    ),
-    "extends beyond twelve hours": (
-        lease,
-        "return int(min(self.timeout_s, left_s)) if left_s >= 1 else 0",
-        "return int(self.timeout_s)",
-    ),
     "extends what is lost": (
         lease,
         "return not lease.asking and not lease.lost and lease.due_at",
         "return not lease.asking and lease.due_at",
     ),
-    "extends in batches of twenty": (lease, "BATCH = 10", "BATCH = 20"),
     "never notices that a lease runs out": (
         lease,
         "if not lease.lost and now >= self._lost_at(lease)]",
@@ -137,16 +128,52 @@ MUTANTS = {
         "return lease.expires_at - self.timeout_s / LAST_SHARE",
         "return lease.expires_at + self.timeout_s / LAST_SHARE",
     ),
-    "counts a lease from the answer, not from the question": (
-        lease,
-        "lease.expires_at = asked_at + self._extension_s(lease, asked_at)",
-        "lease.expires_at = lease.due_at + self.timeout_s * 2",
-    ),
     "asks for one extension twice": (lease, "lease.asking = True\n", "lease.asking = False\n"),
     "ends a refused job twice": (
         lease,
         "        for lease in refused:\n            lease.lost = True\n",
         "",
+    ),
+}
+
+
+# Found by one history each: the world would need long to come by them.
+BY_HISTORY = {
+    "waits for a receiver that is dead": (
+        consumer,
+        "self.polling = self.releasing = False  # No answer",
+        "pass  # No answer",
+        partial(play, "a dead receiver is not waited for"),
+    ),
+    "extends beyond twelve hours": (
+        lease,
+        "return int(min(self.timeout_s, left_s)) if left_s >= 1 else 0",
+        "return int(self.timeout_s)",
+        check_twelve_hours,
+    ),
+    "extends in batches of twenty": (
+        lease,
+        "BATCH = 10",
+        "BATCH = 20",
+        check_batches,
+    ),
+    "counts a lease from the answer, not from the question": (
+        lease,
+        "lease.expires_at = asked_at + self._extension_s(lease, asked_at)",
+        "lease.expires_at = lease.due_at + self.timeout_s * 2",
+        partial(play, "a late answer counts from when it was asked"),
+    ),
+    "takes an answer for the next delivery's": (
+        lease,
+        "if lease.message.receipt_handle in handles]",
+        "if lease.message.id in [handle[0] for handle in handles]]",
+        partial(play, "a late refusal of the first delivery does not end the second"),
+    ),
+    "forgets the hook": (
+        consumer,
+        "        return [Hold()]\n",
+        "        return []\n",
+        partial(play, "the hook is held while a job runs that the last look found"),
     ),
 }
 
@@ -175,3 +202,12 @@ def test_the_world_notices(bug):
             machine,
             settings=settings(max_examples=800, phases=[Phase.generate], derandomize=True, **PROFILE),
         )
+
+
+@pytest.mark.parametrize("bug", BY_HISTORY)
+def test_a_history_notices(bug):
+    *change, check = BY_HISTORY[bug]
+    check()
+
+    with pytest.raises(AssertionError):
+        check(make=mutated(*change).Consumer)
