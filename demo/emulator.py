@@ -24,7 +24,6 @@ from moto.autoscaling.models import autoscaling_backends
 from moto.cloudformation import models as _cloudformation  # noqa: F401 read now, not in the first call
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
-from moto.ec2.models.instances import Instance
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -43,7 +42,6 @@ HOOK_CALLS = ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat")
 # moto takes a terminated instance out of its group at once, so the front remembers what waits for its hook.
 TERMINATE = "TerminateInstanceInAutoScalingGroup"
 NOT_FOUND = 404
-IMAGE_GIB = 8
 
 
 class Answer(NamedTuple):
@@ -231,19 +229,6 @@ def xml_fault(message: str) -> Answer:
     return xml(f"<ErrorResponse><Error>{fault}</Error></ErrorResponse>", 400)
 
 
-def give_volumes_their_images_size() -> None:
-    """Mend moto: it refuses a volume without a size or snapshot, which EC2 makes as large as the AMI's."""
-    as_moto_has_it = Instance.add_block_device
-
-    def add_block_device(
-        self: Instance, size: Any, device_path: str, snapshot_id: str | None, *rest: Any, **named: Any
-    ) -> None:
-        size = size or (None if snapshot_id else IMAGE_GIB)
-        as_moto_has_it(self, size, device_path, snapshot_id, *rest, **named)
-
-    Instance.add_block_device = add_block_device  # type: ignore[method-assign]
-
-
 def journal() -> Callable[[dict[str, Any]], None]:
     """Writes one JSON object a line to standard output, from any thread."""
     lock = threading.Lock()
@@ -272,7 +257,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_input, daemon=True).start()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    give_volumes_their_images_size()
     tell = journal()
     front = Front(arguments.region, arguments.long_poll_s, tell)
     server = make_server("127.0.0.1", 0, front, threaded=True, request_handler=MotoRequestHandler)

@@ -84,7 +84,8 @@ def _conclude(screen: Screen, cloud: Cloud, made: list[Check], took_s: float) ->
         screen.verdict(f"All {len(made)} checks hold. {took_s:.1f} s in all.", good=True)
         return 0
     screen.verdict(f"FAILED: {failed} of {len(made)} checks, {took_s:.1f} s in all. The logs:", good=False)
-    screen.quote(sorted(str(path) for path in cloud.directory.rglob("*.log")))
+    for path in sorted(cloud.directory.rglob("*.log")):
+        screen.text(f"  {path}")
     return 1
 
 

@@ -190,8 +190,7 @@ class Courier:
     def _notice(self, before: Event) -> list[Event]:
         if not self._undelivered:
             return []
-        fate = "went to the machine's journal, or were dropped"
-        text = f"[observerd] {self._undelivered} lines before this one {fate}"
+        text = f"[observerd] lines missing here: {self._undelivered} (in the machine's journal, or dropped)"
         return [{"timestamp": before["timestamp"], "message": text}]
 
 

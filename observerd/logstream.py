@@ -183,7 +183,7 @@ class Stream:
 
     def _mark_gap(self) -> None:
         if self._gap:
-            notice = _Notice(f"[observerd] {self._gap} lines dropped here: too many to send in time")
+            notice = _Notice(f"[observerd] lines dropped here: {self._gap} (too many to send in time)")
             self._gap = 0
             self._held_bytes += _bytes(notice)
             self._buffer.adjust(_bytes(notice))

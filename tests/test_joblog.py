@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from observerd.cloudwatch_logs import CloudWatchLogs
 from observerd.joblog import JobLogs, Pace
-from observerd.logstream import LINE_BYTES
+from observerd.logstream import LINE_BYTES, Buffer
 from tests.fake_logs import GROUP, HOUR_MS, FakeLogs, refusal
 from tests.support import eventually
 
@@ -157,7 +157,7 @@ def test_the_name_of_a_stream_is_no_format_string(rig):
 def test_whatever_a_job_writes_is_accepted(rig):
     it = rig()
     log = it.logs.open("s")
-    long_line = "0123456789é" * 60_000
+    long_line = "0123456789é" * 200_000
     log.write(bytes(range(256)) + b"\n\n\r\n" + long_line.encode() + b"\n\xf0\x9f")
     log.write(b"\x98\x80 no newline")
 
@@ -170,9 +170,9 @@ def test_whatever_a_job_writes_is_accepted(rig):
 
 def test_a_flood_that_is_sent_arrives_whole_and_in_order(rig):
     it = rig(buffer_bytes=1 << 30, total_bytes=1 << 30)
-    lines = [f"line {number}" for number in range(25_000)]
+    lines = [f"line {number}" for number in range(12_000)]
 
-    assert (25_000, 0, 0) == it.run("s", *lines)
+    assert (12_000, 0, 0) == it.run("s", *lines)
     assert lines == it.fake.lines("s")
 
 
@@ -215,9 +215,7 @@ def test_no_thread_and_no_memory_is_left_of_two_thousand_runs(rig):
         gone.append(weakref.ref(log._sink))
         log.close()
         del log
-        for each in list(it.logs._open):
-            each.close()
-        del each
+        it.logs.close(0.0)
 
         assert [None] * 3 == [reference() for reference in gone]
         assert handlers == our_handlers()
@@ -259,7 +257,7 @@ def test_what_is_buffered_is_charged_with_what_it_takes(rig):
     log = it.logs.open("s")
     log.write(b"x\n")
     eventually(lambda: it.fake.calls)
-    chunk = b"".join(b"line %5d" % number + b"x" * 90 + b"\n" for number in range(20_000))
+    chunk = b"".join(b"line %5d" % number + b"x" * 90 + b"\n" for number in range(5_000))
     tracemalloc.start()
     try:
         log.write(chunk)
@@ -284,7 +282,9 @@ def test_a_gap_is_told_where_it_is_and_counted(rig):
     lines = it.fake.lines("s")
     kept = len(lines) - 2
     assert [f"before {number:2}" for number in range(kept)] == lines[:kept]
-    assert [f"[observerd] {100 - kept} lines dropped here: too many to send in time", "after"] == lines[kept:]
+    assert [f"[observerd] lines dropped here: {100 - kept} (too many to send in time)", "after"] == lines[
+        kept:
+    ]
     assert (101, 100 - kept, 0) == delivery
 
 
@@ -297,7 +297,27 @@ def test_a_gap_at_the_end_is_told_too(rig):
     it.fake.lets_through.set()
 
     assert (5, 3, 0) == log.close()
-    assert ["one", "two", "[observerd] 3 lines dropped here: too many to send in time"] == it.fake.lines("s")
+    assert ["one", "two", "[observerd] lines dropped here: 3 (too many to send in time)"] == it.fake.lines(
+        "s"
+    )
+
+
+def test_a_line_of_ours_is_not_counted_among_the_jobs(rig):
+    it = rig(buffer_bytes=2 * (LINE_BYTES + 100))
+    it.fake.fault = TROUBLES["refused"]
+
+    assert (5, 3, 2) == it.run("s", *range(5))
+    assert ["s: 0", "s: 1"] == it.journal
+
+
+def test_a_full_buffer_takes_lines_again_when_there_is_room_for_many():
+    buffer = Buffer(stream_bytes=100, total_bytes=200)
+    assert buffer.take(0, 100)
+    assert not buffer.take(100, 1)
+
+    assert [False, True] == [buffer.has_room(held=51), buffer.has_room(held=50)]
+    buffer.adjust(76)
+    assert not buffer.has_room(held=0)
 
 
 def test_all_streams_together_are_bounded_too(rig):
@@ -447,10 +467,14 @@ def test_a_stream_tells_what_it_lacks_when_the_service_is_back(rig, caplog):
     # Rejection is told by index, and the line that tells of the gap must not shift it.
     it.fake.rejected = {"tooNewLogEventStartIndex": 2}
     log.write(b"four\nfive\n")
+    eventually(lambda: len(it.journal) == 3)
+    log.write(b"six\n")
+    eventually(lambda: "six" in it.fake.lines("s"))
+    log.write(b"seven\n")
 
-    assert (5, 0, 3) == log.close()
-    notice = "[observerd] 2 lines before this one went to the machine's journal, or were dropped"
-    assert ["one", notice, "four"] == it.fake.lines("s")
+    assert (7, 0, 3) == log.close()
+    notice = "[observerd] lines missing here: 2 (in the machine's journal, or dropped)"
+    assert ["one", notice, "four", notice.replace("2", "1"), "six", "seven"] == it.fake.lines("s")
     assert ["s: two", "s: three", "s: five"] == it.journal
     assert [START, END] == said(caplog)
 
@@ -485,12 +509,44 @@ def test_nothing_is_counted_twice_when_a_call_that_was_given_up_ends_after_all(r
 
 
 def test_a_try_under_way_is_given_up_with_its_run(rig):
-    it = rig(PATIENT, flush_timeout_s=0.1)
+    it = rig(PATIENT)
     it.fake.fault = TROUBLES["throttled"]
-    it.run("s", "one")
+    log = it.logs.open("s")
+    log.write(b"one\n")
+    eventually(lambda: it.fake.threads)
+    log.close(0.0)
 
     # It would go on for a minute.
-    eventually(lambda: not any(thread.is_alive() for thread in it.fake.threads), timeout_s=10.0)
+    eventually(lambda: not any(thread.is_alive() for thread in it.fake.threads), timeout_s=15.0)
+
+
+def test_a_try_under_way_ends_when_the_service_is_found_down_elsewhere(rig):
+    it = rig(PATIENT)
+    it.fake.fault = TROUBLES["throttled"]
+    it.logs.open("s").write(b"one\n")
+    eventually(lambda: it.fake.calls)
+    it.logs._logs.failed("no answer to another stream")
+
+    eventually(lambda: it.journal == ["s: one"], timeout_s=15.0)
+
+
+def test_of_a_log_that_is_closed_a_hanging_call_holds_no_more_than_its_own_batch(rig):
+    it = rig()
+    it.fake.lets_through.clear()
+    log = it.logs.open("s")
+    log.write(b"in the call\n")
+    eventually(lambda: it.fake.calls)
+    tracemalloc.start()
+    try:
+        for _ in range(30):
+            log.write(b"waiting for it\n" * 200)
+        log.close(0.0)
+        del it.journal[:]
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held_bytes < 200_000
 
 
 def test_a_hurried_close_proves_nothing_of_the_service(rig, caplog):
@@ -512,8 +568,16 @@ def test_a_slow_service_is_not_a_dead_one(rig, caplog):
     closing.start()
     eventually(lambda: log._sink._changed._waiters)
     put, closed = it.fake.put_log_events, threading.Event()
-    answers = iter([put, lambda **_: closed.wait(30)])
-    it.fake.put_log_events = lambda **request: next(answers)(**request)
+
+    def answer(**request):
+        it.fake.put_log_events = hang
+        return put(**request)
+
+    def hang(**_):
+        closed.wait(30)
+        return {}
+
+    it.fake.put_log_events = answer
     it.fake.lets_through.set()
     closing.join()
     closed.set()
@@ -573,7 +637,20 @@ def test_closing_takes_its_time_once_and_not_for_each_stream(rig):
     assert not it.logs._open
 
 
-def test_a_thread_that_cannot_be_started_costs_no_line(rig, monkeypatch):
+def test_streams_are_flushed_side_by_side_at_the_end(rig):
+    it = rig(Pace(send_interval_s=60.0, patience_s=0.0))
+    together = threading.Barrier(4)
+    create = it.fake.create_log_stream
+    it.fake.create_log_stream = lambda **names: (together.wait(20), create(**names))
+    for number in range(4):
+        it.logs.open(f"s{number}").write(b"line\n")
+
+    it.logs.close(30.0)
+
+    assert {f"s{number}" for number in range(4)} == set(it.fake.streams)
+
+
+def test_a_thread_that_cannot_be_started_costs_no_line(rig, monkeypatch, capsys):
     it = rig()
     log = it.logs.open("s")
 
@@ -586,6 +663,7 @@ def test_a_thread_that_cannot_be_started_costs_no_line(rig, monkeypatch):
 
     assert (2, 0, 2) == log.close(0.1)
     assert ["s: one", "s: two"] == it.journal
+    assert "" == capsys.readouterr().err
 
 
 def test_what_the_library_logs_of_our_calls_is_not_sent_by_further_calls(rig):
@@ -656,6 +734,21 @@ def test_lines_keep_their_order_and_are_taken_when_the_clock_is_stepped(rig, ste
 
     assert (20, 0, 0) == log.close()
     assert [str(number) for number in range(20)] == it.fake.lines("s")
+
+
+def test_a_line_bears_the_time_it_was_written(rig):
+    clock = Clock()
+    it = rig(Pace(send_interval_s=60.0), wall=clock)
+    log = it.logs.open("s")
+    written_at = time.time()
+    log.write(b"one\n")
+    clock.step_s = 600.0
+    log.write(b"two\n")
+    log.close()
+
+    one, two = (event["timestamp"] / 1000 - written_at for event in it.fake.streams["s"])
+    assert -0.01 < one < 60
+    assert 599.9 < two < 660
 
 
 def test_batches_keep_their_order_when_the_clock_is_stepped_back(rig):
