@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from observerd.aws import Clients
+from observerd.aws import Clients, is_ec2
 from observerd.config import Config, Loaded
 from observerd.core.consumer import Consumer, Limits
 from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Release
@@ -92,11 +92,7 @@ def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: 
 
 
 def _gives_up(config: Config) -> bool:
-    if config.exit_action != "auto":
-        return config.exit_action == "terminate"
-    from observerd.instance import is_ec2  # noqa: PLC0415 not on the way of a machine that is told
-
-    return is_ec2(os.environ)
+    return config.exit_action == "terminate" or (config.exit_action == "auto" and is_ec2(os.environ))
 
 
 def _serve(
@@ -121,9 +117,8 @@ def _serve(
     config = loaded.config
     messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout_s))
     executor = DirectExecutor(config.default_user, _common_environment(config, clients.region))
-    logs_client = clients.logs() if config.log_group else None
     logs = JobLogs(
-        lambda: logs_client, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s
+        clients.logs, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s
     )
     own_stream = logs.open(_own_stream(), journalled=True)
     if config.log_group:
@@ -131,7 +126,7 @@ def _serve(
     metrics = Metrics(loaded.jobs, config.slots)
     requests.count = lambda operation: metrics.requests.labels(operation).inc()
     instance = Instance(
-        clients.auto_scaling(), Imds(os.environ), config.auto_scaling_group, config.lifecycle_hook
+        clients.auto_scaling, Imds(os.environ), config.auto_scaling_group, config.lifecycle_hook
     )
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
     leaver: Hand[GiveUp | Hold] = Hand("leaver", instance.carry_out, inbox)

@@ -1,13 +1,17 @@
 """The door to AWS: one session, and clients whose every call has a deadline.
 
-Sessions are not safe to share between threads, clients are. So clients are made on the main thread. The
-first one, which asks for the message that this machine was started for, comes from botocore: boto3 brings its
-S3 transfer manager, a quarter of the time until then. The others come from boto3, on the same session.
+Sessions are not safe to share between threads, clients are: so clients are made one at a time, each when it
+is needed. The first one, which asks for the message that this machine was started for, comes from botocore:
+boto3 brings its S3 transfer manager, a quarter of the time until then. The others come from boto3, on the
+same session.
 """
 
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
@@ -44,6 +48,7 @@ class Clients:
     def __init__(
         self, queue_url: str, region: str | None, on_request: Callable[[str], None] = lambda _: None
     ) -> None:
+        self._making = threading.Lock()
         self._endpoint = endpoint_of(queue_url, os.environ)
         self._core = botocore.session.get_session()
         self._core.register("before-send.sqs", lambda **sent: _tell(on_request, sent))
@@ -72,14 +77,17 @@ class Clients:
 
     def logs(self) -> "CloudWatchLogsClient":
         """For output, from the threads of many streams."""
-        return self._session().client("logs", config=_config(CALL_READ_S, CALL_ATTEMPTS, connections=16))
+        with self._making:
+            return self._session().client("logs", config=_config(CALL_READ_S, CALL_ATTEMPTS, connections=16))
 
     def auto_scaling(self) -> "AutoScalingClient":
         """For the last calls of a life: what takes longer, the lifecycle hook's timeout does."""
-        return self._session().client("autoscaling", config=_config(5.0, 2, connections=2))
+        with self._making:
+            return self._session().client("autoscaling", config=_config(5.0, 2, connections=2))
 
     def _sqs(self, config: BotoConfig) -> "SQSClient":
-        return self._session().client("sqs", config=config, endpoint_url=self._endpoint)
+        with self._making:
+            return self._session().client("sqs", config=config, endpoint_url=self._endpoint)
 
     def _session(self) -> "Session":
         from boto3.session import Session  # noqa: PLC0415 as the head of this file says
@@ -103,6 +111,15 @@ def endpoint_of(queue_url: str, environ: Mapping[str, str]) -> str | None:
     told = environ.get("AWS_ENDPOINT_URL_SQS") or environ.get("AWS_ENDPOINT_URL")
     public = host.endswith(("amazonaws.com", "amazonaws.com.cn")) and ".vpce." not in host
     return None if told or public else f"{url.scheme}://{url.netloc}"
+
+
+def is_ec2(environ: Mapping[str, str]) -> bool:
+    """Whether there is an instance to give up. Asks no network: it is called before the first receive."""
+    if environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
+        return True
+    with suppress(OSError):
+        return Path("/sys/devices/virtual/dmi/id/sys_vendor").read_text().strip() == "Amazon EC2"
+    return False
 
 
 def _tell(on_request: Callable[[str], None], sent: Mapping[str, Any]) -> None:

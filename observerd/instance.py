@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import ec2_metadata
@@ -28,15 +28,6 @@ class NoMetadata(Exception):
 class Metadata(Protocol):
     def instance_id(self) -> str: ...
     def group(self) -> str | None: ...
-
-
-def is_ec2(environ: Mapping[str, str]) -> bool:
-    """Whether there is an instance to give up. Asks no network: it is called before the first receive."""
-    if environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
-        return True
-    with contextlib.suppress(OSError):
-        return Path("/sys/devices/virtual/dmi/id/sys_vendor").read_text().strip() == "Amazon EC2"
-    return False
 
 
 class Imds:
@@ -69,12 +60,21 @@ class Instance:
     """One instance in its group. Every call blocks for its client's timeouts at most."""
 
     def __init__(
-        self, client: "AutoScalingClient", metadata: Metadata, group: str | None, lifecycle_hook: str | None
+        self,
+        make_client: "Callable[[], AutoScalingClient]",
+        metadata: Metadata,
+        group: str | None,
+        lifecycle_hook: str | None,
     ) -> None:
-        self._client = client
+        self._make_client = make_client
         self._metadata = metadata
         self._group = group
         self._hook = lifecycle_hook
+
+    @cached_property
+    def _client(self) -> "AutoScalingClient":
+        # Made at the end of a life: its service model is large, and the first job is waiting at the start.
+        return self._make_client()
 
     def carry_out(self, order: GiveUp | Hold) -> GaveUp | Held:
         return self.give_up() if isinstance(order, GiveUp) else Held(self.hold())
@@ -97,23 +97,23 @@ class Instance:
 
     def hold(self) -> str | None:
         """Have the lifecycle hook wait for its whole timeout again. What went wrong in one line, or None."""
-        return self._at_hook(self._client.record_lifecycle_action_heartbeat)
+        return self._at_hook("record_lifecycle_action_heartbeat")
 
     def complete(self) -> str | None:
         """Let the group end this instance now.
 
         What went wrong in one line, or None. A failure costs money and no run: the hook's timeout mends it.
         """
-        return self._at_hook(self._client.complete_lifecycle_action, LifecycleActionResult="CONTINUE")
+        return self._at_hook("complete_lifecycle_action", LifecycleActionResult="CONTINUE")
 
-    def _at_hook(self, call: Callable[..., object], **rest: str) -> str | None:
+    def _at_hook(self, call: str, **rest: str) -> str | None:
         if self._hook is None:
             return None
         try:
             group = self._group or self._metadata.group()
             if group is None:
                 return "the group's name is not known (set auto_scaling_group, or allow tags in IMDS)"
-            call(
+            getattr(self._client, call)(
                 LifecycleHookName=self._hook,
                 AutoScalingGroupName=group,
                 InstanceId=self._metadata.instance_id(),

@@ -7,8 +7,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
+from observerd.aws import is_ec2
 from observerd.core.events import GiveUpAnswer, Held, Hold
-from observerd.instance import Imds, Instance, NoMetadata, is_ec2
+from observerd.instance import Imds, Instance, NoMetadata
 
 TERMINATE = "terminate_instance_in_auto_scaling_group"
 ACTIVITY = {
@@ -49,7 +50,7 @@ def auto_scaling():
 
 
 def instance(auto_scaling, metadata=None, group="workers", hook="drain"):
-    return Instance(auto_scaling[0], metadata or KnownMetadata(), group, hook)
+    return Instance(lambda: auto_scaling[0], metadata or KnownMetadata(), group, hook)
 
 
 def test_an_instance_is_given_up_with_decrement(auto_scaling):
