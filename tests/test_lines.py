@@ -43,6 +43,13 @@ def test_a_line_without_a_newline_is_there_at_the_end():
     assert events(b"one\ntw", b"o") == ["one", "two"]
 
 
+def test_the_end_is_given_once():
+    cutter = Lines()
+    cutter.take(b"half")
+
+    assert [[b"half"], []] == [cutter.end(), cutter.end()]
+
+
 def test_a_character_torn_between_two_chunks_is_whole():
     assert events(b"\xf0\x9f", b"\x98\x80\n") == ["😀"]
 
@@ -128,6 +135,7 @@ def test_the_tail_is_bounded_and_fit_for_a_message_attribute(chunks, repeats):
 
 def test_nothing_of_a_chunk_but_its_end_is_kept_for_the_tail():
     end = Tail()
-    end.take(b"x" * 1_000_000)
+    for _ in range(3):
+        end.take(b"x" * 1_000_000)
 
     assert len(end._kept) == 2 * TAIL_BYTES

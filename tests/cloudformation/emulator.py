@@ -5,14 +5,13 @@ import os
 import socket
 import subprocess
 import time
-from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import boto3
 import yaml
 
-from cloudformation.template import HERE, load
+from cloudformation.template import load
 from tests.cloudformation.tools import environment
 
 # ministack 1.5.33 refuses an alarm over metric math, and all of Image Builder. A test deploys each of these
@@ -89,7 +88,13 @@ class Emulator:
         return json.loads(self.aws(*arguments, "--output", "json").stdout or "{}")
 
     def client(self, service):
-        return boto3.client(service, "us-east-1", endpoint_url=self.url)
+        return boto3.client(
+            service,
+            "us-east-1",
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
 
     def deploy(self, stack, name, **parameters):
         """`aws cloudformation deploy`, of the template less what is lacking here."""

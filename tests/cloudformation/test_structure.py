@@ -2,13 +2,17 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from cloudformation.template import HERE, load
 
 TEMPLATES = sorted(path.name for path in HERE.glob("*.yaml"))
+MODELS = botocore.session.get_session()
 STACKS = [(name, load(name)) for name in TEMPLATES]
 
 
@@ -152,12 +156,34 @@ def test_the_dead_letters_of_a_fifo_queue_go_to_a_fifo_queue_and_those_of_servic
 
 @every("AWS::CloudWatch::Alarm")
 def test_every_alarm_says_what_happened_what_to_do_and_which_command_to_paste(resource):
-    """That the commands are good ones, the deployment shows: it runs them."""
     description = json.dumps(resource["Properties"]["AlarmDescription"])
     said, *commands = description.split("aws --region ${AWS::Region} ")
     assert len(said.split()) > 10
     assert commands
     assert len(description) < 800  # CloudWatch allows 1,024 characters, with names in place of references.
+
+
+def commands():
+    """Every command that an alarm tells its reader to paste."""
+    for _, template in STACKS:
+        for it in template["Resources"].values():
+            if it["Type"] == "AWS::CloudWatch::Alarm":
+                said = it["Properties"]["AlarmDescription"]["Fn::Sub"]
+                text = said if isinstance(said, str) else said[0]
+                yield from re.findall(r"aws --region (?:(?! \|\| |$).)+", text.strip())
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_every_command_of_an_alarm_names_an_operation_and_parameters_that_there_are(command):
+    """The AWS CLI's version 2, which they are for, is no Python package; it is made from the same models."""
+    _, _, _, service, name, *arguments = shlex.split(command)
+    options = {it for it in arguments if it.startswith("--")}
+    if (service, name) == ("logs", "tail"):
+        assert options <= {"--since", "--filter-pattern"}
+        return
+    operations = {xform_name(it, "-"): it for it in MODELS.get_service_model(service).operation_names}
+    members = MODELS.get_service_model(service).operation_model(operations[name]).input_shape.members
+    assert options <= {f"--{xform_name(it, '-')}" for it in members} | {"--output", "--cli-binary-format"}
 
 
 @every("AWS::CloudWatch::Alarm")
