@@ -139,7 +139,6 @@ def _serve(
     try:
         leaving = service.run(Crew(receiver, heartbeat, leaver, runner), Journal(metrics))
     finally:
-        own_stream.close(config.flush_timeout_s)
         logs.close(config.flush_timeout_s)
         executor.close()
     if consumer.given_up and (fault := instance.complete()):

@@ -76,9 +76,9 @@ class Clients:
         return self._sqs(_config(read_s, attempts=1, connections=1))
 
     def logs(self) -> "CloudWatchLogsClient":
-        """For output, from the threads of many streams."""
+        """For output, from the threads of many streams, which try again by themselves."""
         with self._making:
-            return self._session().client("logs", config=_config(CALL_READ_S, CALL_ATTEMPTS, connections=16))
+            return self._session().client("logs", config=_config(5.0, attempts=1, connections=16))
 
     def auto_scaling(self) -> "AutoScalingClient":
         """For the last calls of a life: what takes longer, the lifecycle hook's timeout does."""

@@ -9,6 +9,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from cloudformation.document import DOCUMENT, documented
 from cloudformation.template import HERE, load
 
 TEMPLATES = sorted(path.name for path in HERE.glob("*.yaml"))
@@ -415,3 +416,20 @@ def test_paths_of_the_templates_own_comments_exist():
     text = "".join((HERE / name).read_text() for name in TEMPLATES)
     for path in re.findall(r"docs/[\w-]+\.md", text):
         assert (Path(HERE).parent / path).exists(), path
+
+
+def test_the_tables_of_parameters_are_those_of_the_templates():
+    """python -m cloudformation.document makes them."""
+    text = DOCUMENT.read_text()
+    assert documented(text) == text
+    assert set(re.findall(r"<!-- parameters of (\S+) -->", text)) == set(TEMPLATES)
+
+
+def test_every_alarm_and_every_template_is_documented():
+    text = DOCUMENT.read_text()
+    alarms = {
+        name for _, it in STACKS for name, one in it["Resources"].items() if one["Type"].endswith("::Alarm")
+    }
+    rows = set(re.findall(r"^\| (\w+)", text, re.MULTILINE))
+    assert {it.removesuffix("Alarm") for it in alarms} <= rows
+    assert all(f"`{it}`" in text for it in TEMPLATES)

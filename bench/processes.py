@@ -1,0 +1,116 @@
+"""Programs as processes, and what they cost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.patience import NotMeasured
+
+REPOSITORY = Path(__file__).parent.parent
+OTHERS = Path(__file__).parent / "others"
+
+
+class Program:
+    """with Program(argv, log) as program: a process, killed at the end if it has not ended."""
+
+    def __init__(self, argv: Sequence[str], log: Path, **environ: str) -> None:
+        self._argv = argv
+        self._log = log
+        self._environ = {**_environment(), **environ}
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            self.began_at = time.monotonic()
+            self._process = subprocess.Popen(
+                self._argv,
+                cwd=REPOSITORY,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self.kill()
+
+    def kill(self) -> float:
+        """End it now. The CPU time that it has used, in seconds."""
+        self._process.kill()
+        _, status, usage = os.wait4(self._process.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return usage.ru_utime + usage.ru_stime
+
+    def output(self, within_s: float) -> str:
+        """What it has printed when it has ended by itself. Raises NotMeasured."""
+        try:
+            status = self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            raise NotMeasured(f"{self._name} took longer than {within_s:g} s") from None
+        if status:
+            raise NotMeasured(self._last_words(f"{self._name} ended with {status}"))
+        return self._log.read_text()
+
+    def check(self) -> None:
+        """Raises NotMeasured if it has ended."""
+        if self._process.poll() is not None:
+            raise NotMeasured(self._last_words(f"{self._name} ended with {self._process.returncode}"))
+
+    def cpu_s(self) -> float:
+        """CPU time of all its threads so far, to the nanosecond; not of its children."""
+        # As clock_getcpuclockid(3) has it: the clock of another process is made of its number.
+        return time.clock_gettime((~self._process.pid << 3) | 2)
+
+    def children_cpu_s(self) -> float:
+        """CPU time of the children it has waited for, in the hundredths that proc(5) counts."""
+        fields = self._proc("stat").rsplit(")", 1)[1].split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+    def rss_bytes(self) -> int:
+        lines = self._proc("status").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024
+
+    @property
+    def _name(self) -> str:
+        return Path(self._argv[1] if self._argv[1] != "-m" else self._argv[2]).name
+
+    def _proc(self, file: str) -> str:
+        self.check()
+        return Path(f"/proc/{self._process.pid}/{file}").read_text()
+
+    def _last_words(self, text: str) -> str:
+        lines = self._log.read_text(errors="replace").split("\n")
+        return ": ".join((text, *[line for line in lines if line.strip()][-1:]))
+
+
+def other(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command line of one of bench/others."""
+    return (sys.executable, str(OTHERS / f"{name}.py"), *arguments)
+
+
+def kill_the_rest() -> None:
+    """End the children that are left: an interrupt in the middle of a start leaves one to nobody."""
+    for pid in map(int, Path("/proc/thread-self/children").read_text().split()):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _environment() -> dict[str, str]:
+    """The same for everybody, and nothing of the caller's AWS."""
+    return {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }

@@ -1,0 +1,143 @@
+"""What a measurement comes to: rows of a table, and the same as JSON."""
+
+import os
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
+
+BOLD, DIM, GREEN, RED = "1", "2", "32", "31"
+# What, ours, the other's, who the other is, ratio, budget.
+WIDTHS = (34, 13, 13, 23, 17, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median and quartiles of what several rounds have measured."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A bound on the ratio, or on our own value."""
+
+    limit: float
+    of: str = "ratio"
+    at_least: bool = False
+
+    def holds(self, row: "Row") -> bool:
+        value = row.ours if self.of == "ours" or row.ratio is None else row.ratio.median
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line: what was measured, ours, the other's, and ours / other's, round by round."""
+
+    what: str
+    ours: float
+    unit: str
+    against: str = ""
+    other: float | None = None
+    ratio: Spread | None = None
+    budget: Budget | None = None
+
+    @property
+    def within_budget(self) -> bool | None:
+        return None if self.budget is None else self.budget.holds(self)
+
+
+def spread(values: Sequence[float]) -> Spread:
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0], 1)
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(median, low, high, len(values))
+
+
+def compared(
+    what: str, unit: str, ours: Sequence[float], against: str, others: Sequence[float], budget: Budget | None
+) -> Row:
+    """A row of medians; the ratio is taken pair by pair, because a noisy moment hits both of a pair."""
+    ratios = [our / other for our, other in zip(ours, others, strict=True)]
+    return Row(
+        what, statistics.median(ours), unit, against, statistics.median(others), spread(ratios), budget
+    )
+
+
+def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    return [{**asdict(row), "within_budget": row.within_budget} for row in rows]
+
+
+class Table:
+    """Prints rows as they come; colours only for a terminal whose owner has not refused them."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        # As no-color.org has it.
+        self._colours = out.isatty() and not os.environ.get("NO_COLOR")
+
+    def head(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._print(line)
+        self._print()
+        titles = _columns(("", "   observerd", "    compared with", "", "ratio", "budget"))
+        self._print(self._painted(titles, BOLD))
+
+    def section(self, title: str) -> None:
+        self._print("\n" + self._painted(title, BOLD))
+
+    def row(self, row: Row) -> None:
+        ours, other = _shown(row.ours, row.unit), _shown(row.other, row.unit)
+        cells = (f"  {row.what}", ours, other, row.against, _ratio(row.ratio), _budget(row))
+        self._print(_columns(cells) + self._verdict(row.within_budget))
+
+    def failed(self, text: str) -> None:
+        self._print(self._painted(f"  not measured: {text}", RED))
+
+    def foot(self, rows: Sequence[Row], took_s: float) -> None:
+        judged = [row.within_budget for row in rows if row.budget is not None]
+        summary = f"{sum(map(bool, judged))} of {len(judged)} within budget. {took_s:.0f} s in all."
+        self._print("\n" + self._painted(summary, BOLD))
+        self._print(self._painted("Ratios are ours / the other's: median of the pairs (quartiles).", DIM))
+
+    def _verdict(self, within: bool | None) -> str:  # noqa: FBT001 the three values of one fact
+        if within is None:
+            return ""
+        return self._painted("ok", GREEN) if within else self._painted("OVER", RED)
+
+    def _print(self, text: str = "") -> None:
+        print(text.rstrip(), file=self._out, flush=True)
+
+    def _painted(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colours else text
+
+
+def _columns(cells: Iterable[str]) -> str:
+    return "".join(f"{cell:<{width}} " for cell, width in zip(cells, WIDTHS, strict=True))
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2  # noqa: PLR2004 three figures are what is known
+    return f"{value:7.{digits}f} {unit}"
+
+
+def _ratio(ratio: Spread | None) -> str:
+    if ratio is None:
+        return ""
+    if ratio.rounds == 1:
+        return f"{ratio.median:.2f}"
+    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+
+
+def _budget(row: Row) -> str:
+    if row.budget is None:
+        return ""
+    sign = ">=" if row.budget.at_least else "<="
+    unit = f" {row.unit}" if row.budget.of == "ours" else ""
+    return f"{sign} {row.budget.limit:g}{unit}"
