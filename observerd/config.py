@@ -46,6 +46,7 @@ JOB_VARIABLES = frozenset(
         "DEADLINE",
         "LOG_STREAM",
         "PAYLOAD",
+        "WARDEN",
     )
 )
 # Kubernetes sets these for a service that happens to be called observerd.

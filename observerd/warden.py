@@ -9,9 +9,14 @@ that are left when the pipe closes.
 import contextlib
 import subprocess
 import threading
+import uuid
 
-# "+ 123" adds a process group, "- 123" takes it off; the end of the input is the end of the daemon.
-# It outlives the signals that the daemon's own group or control group is sent.
+# Marks every process of a job, so that one whose group was not told of yet is found, and one that left it.
+MARK = "OBSERVERD_WARDEN"
+
+# "+ 123" adds a process group, "- 123" takes it off, "." says that the daemon leaves by itself; the end of
+# the input is the end of the daemon. It outlives the signals that the daemon's own group is sent.
+# The last loop waits until a job that was being started has its environment.
 _SCRIPT = """
 trap '' HUP INT TERM
 groups=' '
@@ -19,9 +24,16 @@ while read -r sign group; do
   case $sign in
     +) groups="$groups$group " ;;
     -) groups="${groups%% $group *} ${groups#* $group }" ;;
+    .) left=yes ;;
   esac
 done
 for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
+[ "$left" ] && exit
+sleep 0.1
+for file in $(grep -lzxF "$1" /proc/[0-9]*/environ 2>/dev/null); do
+  process=${file#/proc/}
+  kill -KILL "${process%/environ}" 2>/dev/null
+done
 """
 
 
@@ -29,6 +41,8 @@ class Warden:
     """Started with the first job. Safe to use from the threads of many jobs."""
 
     def __init__(self) -> None:
+        self.mark = {MARK: uuid.uuid4().hex}
+        """For the environment of everything that is to end with this process."""
         self._lock = threading.Lock()
         self._groups: set[int] = set()
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,6 +62,8 @@ class Warden:
     def close(self) -> None:
         with self._lock:
             if self._process is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    self._write(".\n")
                 self._end(self._process)
                 self._process = None
 
@@ -68,13 +84,13 @@ class Warden:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                ("/bin/sh", "-c", _SCRIPT),
+                ("/bin/sh", "-c", _SCRIPT, "warden", f"{MARK}={self.mark[MARK]}"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 bufsize=0,
                 cwd="/",
-                env={},
+                env={"PATH": "/usr/bin:/bin"},
                 start_new_session=True,
             )
         return self._process

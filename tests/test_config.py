@@ -169,10 +169,11 @@ def test_what_a_job_or_kubernetes_sets_is_no_setting(etc):
 
 
 def test_the_jobs_own_variables_are_those_that_a_run_is_given():
-    given = (Path(config.__file__).parent / "core" / "run.py").read_text()
+    package = Path(config.__file__).parent
+    given = (package / "core" / "run.py").read_text() + (package / "warden.py").read_text()
 
     assert all(f'"{name}"' in given for name in config.JOB_VARIABLES)
-    assert len(config.JOB_VARIABLES) == 9
+    assert len(config.JOB_VARIABLES) == 10
 
 
 @pytest.mark.parametrize(

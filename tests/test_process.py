@@ -354,6 +354,45 @@ def test_when_the_daemon_is_killed_its_jobs_trees_die(number):
     eventually(lambda: not is_running(leader) and not is_running(child))
 
 
+UNTOLD = """
+import os, subprocess, sys, time
+from observerd.warden import Warden
+warden = Warden()
+warden.watch(2**22 + 1)
+marked = {"PATH": os.environ["PATH"], **warden.mark}
+job = subprocess.Popen(("sleep", "600"), env=marked, start_new_session=True)
+print(job.pid, flush=True)
+if sys.argv[1] == "leave":
+    warden.close()
+time.sleep(600)
+"""
+
+
+def test_a_job_that_the_warden_was_not_told_of_yet_dies_with_the_daemon_too():
+    daemon = subprocess.Popen((sys.executable, "-c", UNTOLD, "stay"), stdout=subprocess.PIPE)
+    job = int(daemon.stdout.readline())
+
+    daemon.kill()
+    daemon.wait(10)
+    daemon.stdout.close()
+
+    eventually(lambda: not is_running(job))
+
+
+def test_what_a_job_left_behind_on_purpose_outlives_a_daemon_that_leaves_by_itself():
+    daemon = subprocess.Popen((sys.executable, "-c", UNTOLD, "leave"), stdout=subprocess.PIPE)
+    job = int(daemon.stdout.readline())
+    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
+    eventually(lambda: [str(job)] == children.read_text().split())
+    daemon.kill()
+    daemon.wait(10)
+    daemon.stdout.close()
+    try:
+        assert is_running(job)
+    finally:
+        os.kill(job, signal.SIGKILL)
+
+
 def test_a_warden_that_was_killed_has_a_successor_that_knows_everybody(warden):
     sleeper = subprocess.Popen(("sleep", "600"), start_new_session=True)
     warden.watch(sleeper.pid)

@@ -45,7 +45,7 @@ class DirectExecutor:
         own = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": "/bin/sh"}
         return process.Command(
             argv=run.job.command,
-            environment={**own, **environment(run, self._common)},
+            environment={**own, **environment(run, self._common), **self._warden.mark},
             directory=run.job.working_directory,
             stdin=run.request.payload.encode(),
             account=_account(entry) if entry.pw_uid != os.geteuid() else None,
