@@ -72,6 +72,9 @@ GIVE_UP_RETRY_S, GIVE_UP_RETRY_CAP_S = 30.0, 600.0
 # A third of the template's hook timeout (cloudformation/observerd.yaml, 300 s): two attempts may fail.
 HOLD_EVERY_S = 100.0
 
+# The crew's one member whose death means that a poll is never answered.
+RECEIVER = "receiver"
+
 # sysexits.h
 EX_OK, EX_ABANDONED, EX_SOFTWARE, EX_CONFIG = 0, 1, 70, 78
 
@@ -164,7 +167,8 @@ class Consumer:
             case StopRequested(reason):
                 yield from self._stop(reason, EX_OK, now)
             case CrewDied(name):
-                self.polling = self.releasing = False  # No answer will come from a dead receiver.
+                alive = name != RECEIVER  # No answer will come from a dead one.
+                self.polling, self.releasing = self.polling and alive, self.releasing and alive
                 yield from self._stop(f"{name} died", EX_SOFTWARE, now)
             case GaveUp(answer):
                 self._gave_up(answer, now)
@@ -180,18 +184,21 @@ class Consumer:
         self._looked_last = self._looking_last and not messages
         if self._idle_since is None and not self.running:
             self._idle_since = now
-        yield from (Ignore(each) for each in messages if each.id in self.running)
-        fresh = [each for each in messages if each.id not in self.running]
-        if not fresh:
-            return
-        if self.phase is not Phase.RUNNING:
+        late = []
+        for each in messages:
+            # Looked up anew for each: one answer may hold the same message twice.
+            if each.id in self.running:
+                yield Ignore(each)
+            elif self.phase is Phase.RUNNING:
+                yield self._take(each, now)
+            else:
+                late.append(each)
+        if late:
             self.releasing = True
-            yield Release(tuple(fresh))
-            return
-        self._idle_since = None
-        yield from (self._take(each, now) for each in fresh)
+            yield Release(tuple(late))
 
     def _take(self, message: Message, now: float) -> Order:
+        self._idle_since = None
         self.running[message.id] = message
         self.leases.take(message, now)
         self._taken += 1
@@ -231,7 +238,9 @@ class Consumer:
             self._wind_down(reason, status, now)
         else:
             self._status = max(self._status, status)
-            yield from self._escalate(now)
+            # The last rung is left by time or by the last job's end alone: _next sees to both.
+            if self.phase is not Phase.KILLING:
+                yield from self._escalate(now)
 
     def _wind_down(self, reason: str, status: int, now: float) -> None:
         if self.phase is Phase.RUNNING:
@@ -241,7 +250,7 @@ class Consumer:
 
     def _escalate(self, now: float) -> list[Order]:
         if self.phase is Phase.KILLING:
-            return [self._exit(EX_ABANDONED, "abandoned")] if now >= self._deadline else []
+            return [self._exit(max(self._status, EX_ABANDONED), "abandoned")]
         self.phase = Phase(self.phase + 1)
         killing = self.phase is Phase.KILLING
         self._deadline = now + (KILL_WAIT_S if killing else self.limits.grace_s)
@@ -303,7 +312,8 @@ class Consumer:
         if now < self._retry_at or not self._wanted():
             return []
         self.polling = True
-        self._looking_last = self.given_up
+        # A job that runs may hide the next message of its FIFO group, so the last look comes after it.
+        self._looking_last = self.given_up and not self.running
         return [Poll(self._wanted(), self._wait_s())]
 
     def _wait_s(self) -> int:

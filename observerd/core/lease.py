@@ -52,8 +52,8 @@ class Leases:
         if not any(self._is_due(lease, now) for lease in self._held.values()):
             return []
         # Whatever is due soon comes along, so that leases taken seconds apart share a call from then on.
-        soon = now + self.timeout_s / LAST_SHARE
-        asked = [lease for lease in self._held.values() if self._is_due(lease, soon)]
+        soon_s = self.timeout_s / LAST_SHARE
+        asked = [lease for lease in self._held.values() if self._is_due(lease, now, soon_s)]
         for lease in asked:
             lease.asking = True
         entries = [(lease.message, self._extension_s(lease, now)) for lease in asked]
@@ -90,8 +90,9 @@ class Leases:
         moments += [lease.due_at for lease in self._held.values() if self._is_due(lease, lease.due_at)]
         return min(moments, default=None)
 
-    def _is_due(self, lease: Lease, at: float) -> bool:
-        return not lease.asking and not lease.lost and lease.due_at <= at and self._extension_s(lease, at) > 0
+    def _is_due(self, lease: Lease, at: float, ahead_s: float = 0.0) -> bool:
+        is_open = not lease.asking and not lease.lost
+        return is_open and lease.due_at <= at + ahead_s and self._extension_s(lease, at) > 0
 
     def _lost_at(self, lease: Lease) -> float:
         return lease.expires_at - self.timeout_s / LAST_SHARE

@@ -27,6 +27,8 @@ KEYS = frozenset({"v", "job", "scheduled_time", "schedule", "max_lateness", "pay
 # EventBridge Scheduler fires up to a minute early by its own rounding; a day is a mistake in the sender.
 FUTURE_LIMIT_S = 86_400.0
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+# It becomes an environment variable: more room than any schedule's name takes (EventBridge: 64).
+SCHEDULE_LIMIT = 200
 
 
 class BadMessage(Exception):
@@ -77,11 +79,12 @@ def _named(message: Message) -> Request:
 
 def _version_1(message: Message, body: dict[str, Any]) -> Request:
     if unknown := sorted(set(body) - KEYS):
-        raise BadMessage(f"unknown key {unknown[0]!r} in the message (known: {', '.join(sorted(KEYS))})")
+        key = reprlib.repr(unknown[0])
+        raise BadMessage(f"unknown key {key} in the message (known: {', '.join(sorted(KEYS))})")
     version = body.get("v", VERSION)
     if version != VERSION or isinstance(version, bool):
         raise BadMessage(
-            f"message version {version!r} is not known here (this observerd reads v = {VERSION})"
+            f"message version {reprlib.repr(version)} is not known here (this observerd reads v = {VERSION})"
         )
     job = _job_name(body.get("job"))
     scheduled_at = _scheduled_at(body, message)
@@ -91,7 +94,7 @@ def _version_1(message: Message, body: dict[str, Any]) -> Request:
         run_id=run_id_of(job, instant),
         scheduled_at=message.sent_at if scheduled_at is None else scheduled_at,
         payload=json.dumps(body["payload"], ensure_ascii=False) if "payload" in body else "",
-        schedule=_text(body, "schedule"),
+        schedule=_schedule(body),
         max_lateness_s=_max_lateness_s(body),
     )
 
@@ -99,8 +102,8 @@ def _version_1(message: Message, body: dict[str, Any]) -> Request:
 def _object(body: str) -> dict[str, Any]:
     try:
         found = json.loads(body, parse_constant=_no_constant)
-        # A lone surrogate escape parses, but no process can be handed the text again.
-        json.dumps(found, ensure_ascii=False).encode()
+        # A lone surrogate escape parses, and so does 1e999, but neither can be written down again.
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         raise BadMessage("the body holds half of a surrogate pair, which is not text") from None
     except (ValueError, RecursionError) as error:
@@ -115,7 +118,7 @@ def _no_constant(name: str) -> Never:
 
 
 def _kind(value: object) -> str:
-    kinds = {list: "array", str: "string", bool: "boolean", type(None): "null"}
+    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
     return kinds.get(type(value), "number")
 
 
@@ -132,8 +135,17 @@ def _job_name(value: object) -> str:
 def _text(body: dict[str, Any], key: str) -> str | None:
     value = body.get(key)
     if value is not None and not isinstance(value, str):
-        raise BadMessage(f"{key} must be a string, not {json.dumps(value)[:60]}")
+        raise BadMessage(f"{key} must be a string, not a JSON {_kind(value)}")
     return value
+
+
+def _schedule(body: dict[str, Any]) -> str | None:
+    text = _text(body, "schedule")
+    if text is not None and not (text.isprintable() and len(text) <= SCHEDULE_LIMIT):
+        raise BadMessage(
+            f"schedule must be printable, at most {SCHEDULE_LIMIT} characters: {reprlib.repr(text)}"
+        )
+    return text
 
 
 def _scheduled_at(body: dict[str, Any], message: Message) -> float | None:
@@ -143,12 +155,14 @@ def _scheduled_at(body: dict[str, Any], message: Message) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise BadMessage(f"scheduled_time is not an ISO 8601 time: {text[:60]!r}") from None
+        raise BadMessage(f"scheduled_time is not an ISO 8601 time: {reprlib.repr(text)}") from None
     if moment.tzinfo is None:
-        raise BadMessage(f"scheduled_time has no time zone: {text!r} (append Z or an offset)")
+        raise BadMessage(f"scheduled_time has no time zone: {reprlib.repr(text)} (append Z or an offset)")
     latest = datetime.fromtimestamp(message.received_at, UTC) + timedelta(seconds=FUTURE_LIMIT_S)
     if not EARLIEST <= moment <= latest:
-        raise BadMessage(f"scheduled_time is absurd: {text!r} (before 2000, or more than a day ahead)")
+        raise BadMessage(
+            f"scheduled_time is absurd: {reprlib.repr(text)} (before 2000, or more than a day ahead)"
+        )
     return moment.timestamp()
 
 

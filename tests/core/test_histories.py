@@ -206,6 +206,49 @@ HISTORIES = {
         (0, TICK, [Poll(1, 1)]),
         (1, CrewDied("receiver", "bug"), [Exit(70, "receiver died")]),
     ),
+    "a living receiver's poll is waited for, whoever else has died": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, CrewDied("heartbeat", "bug"), []),
+        (2, got(A), [Release((A,))]),
+        (3, Released(), [Exit(70, "heartbeat died")]),
+    ),
+    "an abandoned job does not hide a dead thread": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, CrewDied("heartbeat", "bug"), []),
+        (62, TICK, [End(A, Cause.STOP)]),
+        (72, TICK, [End(A, Cause.STOP, 0.0)]),
+        (82, TICK, [Exit(70, "abandoned")]),
+    ),
+    "nothing is ordered beside or after Exit, not even an extension": (
+        Limits(slots=1, visibility_timeout_s=120.0, drain_timeout_s=0.0, grace_s=30.0),
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (1, TERM, [End(A, Cause.STOP)]),
+        (31, TICK, [End(A, Cause.STOP, 0.0)]),
+        # The signal comes at the moment of the deadline, when an extension is due as well.
+        (41, TERM, [Extend(((A, 120),)), Exit(1, "abandoned")]),
+        (42, done(A), []),
+    ),
+    "one answer may hold the same message twice": (
+        TWO,
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A, A_AGAIN), [Start(A), Ignore(A_AGAIN), Poll(1, 20)]),
+    ),
+    "a look beside a running job is not the last": (
+        Limits(slots=2, visibility_timeout_s=3_000.0, idle_timeout_s=0.0, gives_up=True),
+        (0, TICK, [Poll(2, 1)]),
+        (1, NONE, [GiveUp(), Poll(2, 1)]),
+        (2, GaveUp(GiveUpAnswer.TERMINATING), []),
+        (3, got(A), [Start(A), Poll(1, 20)]),
+        (23, NONE, [Poll(1, 20)]),
+        # Deleted just now, it may have freed the next message of its FIFO group.
+        (42, done(A), []),
+        (43, NONE, [Poll(2, 20)]),
+        (63, NONE, [Exit(0, "idle")]),
+    ),
     "the instance is given up, then looked over once more": (
         LEAVER,
         (0, TICK, [Poll(1, 1)]),
@@ -398,3 +441,20 @@ def test_no_lease_reaches_beyond_twelve_hours():
 
 def test_leases_are_extended_ten_in_a_call():
     check_batches()
+
+
+def check_last_second(make=Consumer):
+    """A lease that is due within a second of its loss is asked for, not looked at over and over."""
+    consumer = make(LEASED, 0.0)
+    consumer.on(TICK, 0.0)
+    consumer.on(got(A), 0.0)
+    consumer.on(Extended(43_080.0, kept=("a#1",)), 43_080.0)
+    assert [Extend(((A, 50),))] == consumer.on(TICK, 43_120.0)
+    consumer.on(Extended(43_120.0, unanswered=("a#1",)), 43_139.25)
+    assert 43_149.25 == consumer.wake_at()
+    assert [Extend(((A, 20),))] == consumer.on(TICK, 43_149.25)
+    assert 43_150.0 == consumer.wake_at()
+
+
+def test_a_lease_that_is_due_in_the_second_before_its_loss_is_asked_for():
+    check_last_second()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from observerd.core import consumer, lease
-from tests.core.test_histories import check_batches, check_twelve_hours, play
+from tests.core.test_histories import check_batches, check_last_second, check_twelve_hours, play
 from tests.core.world import World
 
 # OBSERVERD_EXAMPLES is for a long night; the default takes a few seconds.
@@ -32,13 +32,22 @@ def test_every_promise_is_kept_in_every_history():
 MUTANTS = {
     "starts a second delivery": (
         consumer,
-        "fresh = [each for each in messages if each.id not in self.running]",
-        "fresh = list(messages)",
+        "            if each.id in self.running:\n                yield Ignore(each)\n            elif self",
+        "            if self",
+    ),
+    "starts both copies that one answer holds": (
+        consumer,
+        """        for each in messages:
+            # Looked up anew for each: one answer may hold the same message twice.
+            if each.id in self.running:""",
+        """        known = set(self.running)
+        for each in messages:
+            if each.id in known:""",
     ),
     "releases a second delivery while draining": (
         consumer,
-        "        fresh = [each for each in messages if each.id not in self.running]",
-        "        fresh = [each for each in messages if each.id not in self.running or self.phase]",
+        "if each.id in self.running:",
+        "if each.id in self.running and self.phase is Phase.RUNNING:",
     ),
     "polls while it polls": (consumer, "        self.polling = True\n", "        self.polling = False\n"),
     "asks for more than the free slots": (
@@ -53,8 +62,8 @@ MUTANTS = {
     ),
     "starts what arrives while draining": (
         consumer,
-        "        if self.phase is not Phase.RUNNING:\n            self.releasing",
-        "        if self.phase is Phase.STOPPED:\n            self.releasing",
+        "elif self.phase is Phase.RUNNING:",
+        "elif self.phase is not Phase.STOPPED:",
     ),
     "leaves before what arrived late is released": (
         consumer,
@@ -68,8 +77,8 @@ MUTANTS = {
     ),
     "takes a running job for idleness": (
         consumer,
-        "        self._idle_since = None\n        yield from",
-        "        yield from",
+        "        self._idle_since = None\n        self.running[",
+        "        self.running[",
     ),
     "leaves while its own backoff is pending": (
         consumer,
@@ -95,7 +104,7 @@ MUTANTS = {
     "drains for ever": (consumer, "return self._escalate(now) if now >= self._deadline else []", "return []"),
     "kills again at every turn": (
         consumer,
-        'return [self._exit(EX_ABANDONED, "abandoned")] if now >= self._deadline else []',
+        'return [self._exit(max(self._status, EX_ABANDONED), "abandoned")]',
         "return [End(each, Cause.STOP, 0.0) for each in self.running.values()]",
     ),
     "runs a success again": (
@@ -115,8 +124,8 @@ MUTANTS = {
     ),
     "extends what is lost": (
         lease,
-        "return not lease.asking and not lease.lost and lease.due_at",
-        "return not lease.asking and lease.due_at",
+        "is_open = not lease.asking and not lease.lost",
+        "is_open = not lease.asking",
     ),
     "never notices that a lease runs out": (
         lease,
@@ -141,9 +150,42 @@ MUTANTS = {
 BY_HISTORY = {
     "waits for a receiver that is dead": (
         consumer,
-        "self.polling = self.releasing = False  # No answer",
-        "pass  # No answer",
+        "alive = name != RECEIVER",
+        "alive = True",
         partial(play, "a dead receiver is not waited for"),
+    ),
+    "aborts the poll of a receiver that lives": (
+        consumer,
+        "alive = name != RECEIVER",
+        "alive = False",
+        partial(play, "a living receiver's poll is waited for, whoever else has died"),
+    ),
+    "gives orders beside Exit": (
+        consumer,
+        "            if self.phase is not Phase.KILLING:\n                yield from self._escalate(now)\n",
+        (
+            "            if self.phase is Phase.KILLING and now < self._deadline:\n                return\n"
+            "            yield from self._escalate(now)\n"
+        ),
+        partial(play, "nothing is ordered beside or after Exit, not even an extension"),
+    ),
+    "forgets why it stopped when it abandons a job": (
+        consumer,
+        "max(self._status, EX_ABANDONED)",
+        "EX_ABANDONED",
+        partial(play, "an abandoned job does not hide a dead thread"),
+    ),
+    "counts a look beside a running job as the last": (
+        consumer,
+        "self._looking_last = self.given_up and not self.running",
+        "self._looking_last = self.given_up",
+        partial(play, "a look beside a running job is not the last"),
+    ),
+    "spins in the second before a lease is lost": (
+        lease,
+        "asked = [lease for lease in self._held.values() if self._is_due(lease, now, soon_s)]",
+        "asked = [lease for lease in self._held.values() if self._is_due(lease, now + soon_s)]",
+        check_last_second,
     ),
     "extends beyond twelve hours": (
         lease,
@@ -207,7 +249,9 @@ def test_the_world_notices(bug):
 @pytest.mark.parametrize("bug", BY_HISTORY)
 def test_a_history_notices(bug):
     *change, check = BY_HISTORY[bug]
+    # Made out here: a mutant that no longer applies is no proof either.
+    make = mutated(*change).Consumer
     check()
 
     with pytest.raises(AssertionError):
-        check(make=mutated(*change).Consumer)
+        check(make=make)

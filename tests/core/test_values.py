@@ -1,6 +1,8 @@
 """What a message says, what its end means, and what SQS is told: tables first, then anything at all."""
 
+import contextlib
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -102,6 +104,14 @@ BAD = {
     "a command": {"job": "feed", "command": "rm"},
     "half a surrogate": '{"job": "feed", "payload": "\\ud800"}',
     "infinity": '{"job": "feed", "payload": Infinity}',
+    "a number no float can hold": '{"job": "feed", "payload": 1e999}',
+    "a NUL in the schedule": {"job": "feed", "schedule": "a\0b"},
+    "a schedule too long for a variable": {"job": "feed", "schedule": "x" * 201},
+    "a version of a mebibyte": {"job": "feed", "v": "x" * 1_048_576},
+    "a key of a mebibyte": {"job": "feed", "x" * 1_048_576: 1},
+    "a lateness of a mebibyte": {"job": "feed", "max_lateness": "x" * 1_048_576},
+    "an endless lateness": {"job": "feed", "max_lateness": "9" * 400 + "s"},
+    "a time of a mebibyte": {"job": "feed", "scheduled_time": "2026-11-23T18:00:00." + "0" * 1_048_576},
     "attribute a path": None,
 }
 
@@ -134,6 +144,14 @@ def test_any_body_is_a_request_or_a_bad_message(body):
     else:
         assert JOB_NAME.fullmatch(request.job)
         request.payload.encode()
+
+
+@pytest.mark.parametrize("key", ["v", "job", "scheduled_time", "schedule", "max_lateness", "payload", "x"])
+def test_no_depth_of_nesting_is_another_error(key):
+    for depth in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit() + 10):
+        body = f'{{"job": "feed", "{key}": {"[" * depth + "]" * depth}}}'
+        with contextlib.suppress(BadMessage):
+            read_request(message(body))
 
 
 @given(st.text(), st.binary())
@@ -328,6 +346,11 @@ def test_what_is_no_duration(text):
 @given(st.integers(0, 10**7))
 def test_durations_are_written_as_they_are_read(seconds):
     assert seconds == duration_s(duration_text(seconds))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(59.9999, "1m"), (0.0004, "0s"), (90.5, "90.5s")])
+def test_no_duration_is_written_that_could_not_be_read(seconds, text):
+    assert text == duration_text(seconds)
 
 
 @pytest.mark.parametrize(("text", "size"), [("512", 512), ("512M", 512 << 20), ("2G", 2 << 30), ("1K", 1024)])
