@@ -3,13 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-system system-packages lint bench clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demo $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+# On a real systemd: root on Debian. The mounts of its machines end with it, whatever happens.
+test-system: $(VENV)/.dev system-packages
+	unshare --mount -- $(BIN)/python -m pytest tests/system $(ARGS)
+
+SYSTEM_PACKAGES := systemd dbus systemd-container rpm createrepo-c dnf rpmlint iproute2 procps util-linux
+
+system-packages:
+	@dpkg-query --show $(SYSTEM_PACKAGES) >/dev/null 2>&1 || { \
+	  echo "installing with apt-get: $(SYSTEM_PACKAGES)" && \
+	  apt-get update --quiet --quiet && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends \
+	    --option DPkg::Lock::Timeout=300 --option Dpkg::Use-Pty=0 $(SYSTEM_PACKAGES) >/dev/null; }
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
