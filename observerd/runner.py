@@ -58,12 +58,12 @@ class Runner:
         except Exception as error:
             log.exception("run crashed", extra={"message_id": message.id})
             report = Report(reason=f"observerd's own error: {type(error).__name__}: {error}")
-            return self._settle(message, Outcome.CRASHED, None, report, "", bell)
+            return self._settle(message, Outcome.CRASHED, None, report, bell)
 
     def discard(self, message: Message, bell: Bell) -> Finished:
         """Delete a message whose job has already succeeded here."""
         report = Report(reason="its run had succeeded here before; only the delete had failed")
-        return self._settle(message, Outcome.SUCCEEDED, None, report, "", bell)
+        return self._settle(message, Outcome.SUCCEEDED, None, report, bell)
 
     def _refuse(self, message: Message, refusal: Refusal, bell: Bell) -> Finished:
         request = refusal.request
@@ -72,7 +72,7 @@ class Runner:
             run_id=request.run_id if request else None,
             reason=refusal.reason,
         )
-        return self._settle(message, refusal.outcome, refusal.job, report, "", bell)
+        return self._settle(message, refusal.outcome, refusal.job, report, bell)
 
     def _run(self, run: Run, bell: Bell) -> Finished:
         self._tell(Began(run.message, run.job.name, run.request.run_id, run.log_stream, run.start_delay_s))
@@ -83,26 +83,29 @@ class Runner:
             # While the lease is still held: the log of a deleted message must not be lost with this machine.
             delivery = output.close()
         outcome = outcome_of(ended, run.job)
-        report = replace(_report(run, ended, outcome), lines=delivery.lines, lines_dropped=delivery.dropped)
-        return self._settle(run.message, outcome, run.job, report, output.tail(), bell)
+        report = replace(
+            _report(run, ended, outcome),
+            lines=delivery.lines,
+            lines_dropped=delivery.dropped,
+            last_lines=output.tail(),
+        )
+        return self._settle(run.message, outcome, run.job, report, bell)
 
     def _settle(
-        self, message: Message, outcome: Outcome, job: Job | None, report: Report, tail: str, bell: Bell
+        self, message: Message, outcome: Outcome, job: Job | None, report: Report, bell: Bell
     ) -> Finished:
         decided = settlement(outcome, job, message.receive_count, report.exit_code, random.random())  # noqa: S311 jitter
         if decided.act is Act.DEAD_LETTER:
-            told = self._dead_letter(message, outcome, report, tail, bell)
+            told = self._dead_letter(message, outcome, report, bell)
         elif decided.act is Act.DELETE:
             told = self._delete(message, bell)
         else:
             told = self._release(message, decided)
         return Finished(message, outcome, told.deleted, told.back_in_s, replace(report, settled=told.words))
 
-    def _dead_letter(
-        self, message: Message, outcome: Outcome, report: Report, tail: str, bell: Bell
-    ) -> _Told:
+    def _dead_letter(self, message: Message, outcome: Outcome, report: Report, bell: Bell) -> _Told:
         try:
-            self._queue.dead_letter(message, fitted(message, evidence(outcome, message, report, tail)))
+            self._queue.dead_letter(message, fitted(message, evidence(outcome, message, report)))
         except (NoDeadLetterQueue, SqsFault) as fault:
             # Kept where it is rather than deleted without a trace.
             log.error("message not dead-lettered", extra={"message_id": message.id, "fault": str(fault)})  # noqa: TRY400 one line

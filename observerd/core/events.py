@@ -122,6 +122,8 @@ class Report:
     """A process of the job's escaped its session and held the output open."""
     lines: int = 0
     lines_dropped: int = 0
+    last_lines: str = ""
+    """The end of its output: 20 lines and 4 KiB at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,15 @@ STRING, NUMBER = "String", "Number"
 _REFUSED = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def evidence(outcome: Outcome, message: Message, report: Report, tail: str) -> dict[str, Attribute]:
-    """The facts of a message's end, the most telling first. tail is the last of the job's output."""
+def evidence(outcome: Outcome, message: Message, report: Report) -> dict[str, Attribute]:
+    """The facts of a message's end, the most telling first."""
     texts = {
         "Outcome": outcome.value,
         "Reason": report.reason,
         "LogStream": report.log_stream,
         "RunId": report.run_id,
         "Job": report.job,
-        "LastLines": tail,
+        "LastLines": report.last_lines,
     }
     numbers = {"Attempt": message.receive_count, "ExitCode": report.exit_code}
     facts = {name: Attribute(STRING, clean(text)) for name, text in texts.items() if text}

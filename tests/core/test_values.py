@@ -306,7 +306,7 @@ def test_evidence_is_what_sqs_takes_and_the_senders_attributes_stay(reason, tail
     )
 
     attributes = fitted(
-        sent, evidence(Outcome.FAILED, sent, Report("feed", reason=reason, exit_code=1), tail)
+        sent, evidence(Outcome.FAILED, sent, Report("feed", reason=reason, exit_code=1, last_lines=tail))
     )
 
     assert len(attributes) <= ATTRIBUTES_AT_MOST
@@ -322,7 +322,7 @@ def test_evidence_is_what_sqs_takes_and_the_senders_attributes_stay(reason, tail
 def test_evidence_of_an_earlier_end_is_replaced():
     sent = Message("m", "h", "x", {"ObserverdOutcome": Attribute("String", "timeout")})
 
-    attributes = fitted(sent, evidence(Outcome.FAILED, sent, Report(), ""))
+    attributes = fitted(sent, evidence(Outcome.FAILED, sent, Report()))
 
     assert "failed" == attributes["ObserverdOutcome"].value
 
