@@ -4,6 +4,7 @@ An instance was started because a message waits. So nothing that the first recei
 or built before it is on its way; what follows is put together while it travels.
 """
 
+import contextlib
 import gc
 import logging
 import os
@@ -28,7 +29,9 @@ from observerd.sqs import NoDeadLetterQueue, Queue, SqsFault, is_fifo
 from observerd.systemd import Notifier
 
 if TYPE_CHECKING:
+    from observerd.instance import Metadata
     from observerd.metrics import Metrics
+    from observerd.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +109,14 @@ def _serve(
     receiver: "Hand[Poll | Release]",
 ) -> Exit:
     """All that may wait until the first receive is under way."""
+    from observerd.emf import Emf  # noqa: PLC0415
     from observerd.executors.direct import DirectExecutor  # noqa: PLC0415
     from observerd.instance import Imds, Instance  # noqa: PLC0415
     from observerd.joblog import JobLogs  # noqa: PLC0415
     from observerd.journal import Journal  # noqa: PLC0415
     from observerd.logs import LineHandler  # noqa: PLC0415
     from observerd.metrics import Metrics  # noqa: PLC0415
+    from observerd.record import STREAM_PREFIX, Record  # noqa: PLC0415
     from observerd.runner import Runner  # noqa: PLC0415
 
     config = loaded.config
@@ -120,14 +125,17 @@ def _serve(
     logs = JobLogs(
         clients.logs, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s
     )
-    own_stream = logs.open(_own_stream(), journalled=True)
+    worker = _worker()
+    # No job's name begins with an underscore.
+    own_stream = logs.open(f"_observerd/{worker}", journalled=True)
+    events = logs.open(f"{STREAM_PREFIX}{worker}", journalled=True)
+    record = Record(events.line, worker, Emf(config.stack, config.cloudwatch_metrics))
     if config.log_group:
         logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))
     metrics = Metrics(loaded.jobs, config.slots)
     requests.count = lambda operation: metrics.requests.labels(operation).inc()
-    instance = Instance(
-        clients.auto_scaling, Imds(os.environ), config.auto_scaling_group, config.lifecycle_hook
-    )
+    metadata = Imds(os.environ)
+    instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
     leaver: Hand[GiveUp | Hold] = Hand("leaver", instance.carry_out, inbox)
     runner = Runner(messages, executor, logs, loaded.jobs, inbox.put)
@@ -135,9 +143,10 @@ def _serve(
     _say_what_is_served(loaded)
     # On a thread of its own: nothing waits for the answer, and SQS may not give one.
     threading.Thread(target=_find_dead_letter_queue, args=(messages,), daemon=True).start()
+    threading.Thread(target=_say_who_is_up, args=(record, metadata), daemon=True).start()
     gc.enable()
     try:
-        leaving = service.run(Crew(receiver, heartbeat, leaver, runner), Journal(metrics))
+        leaving = service.run(Crew(receiver, heartbeat, leaver, runner), (Journal(metrics), record))
     finally:
         logs.close(config.flush_timeout_s)
         executor.close()
@@ -150,10 +159,21 @@ def _common_environment(config: Config, region: str) -> dict[str, str]:
     return {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, **config.job_environment}
 
 
-def _own_stream() -> str:
+def _worker() -> str:
+    """A name for this daemon's life, as a part of a log stream's."""
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
-    # No job's name begins with an underscore.
-    return f"_observerd/{socket.gethostname()}/{started}-{os.getpid()}"
+    return f"{socket.gethostname()}/{started}-{os.getpid()}"
+
+
+def _say_who_is_up(record: "Record", metadata: "Metadata") -> None:
+    from observerd.instance import NoMetadata  # noqa: PLC0415
+    from observerd.record import boot_and_start  # noqa: PLC0415
+
+    instance_id = None
+    if is_ec2(os.environ):
+        with contextlib.suppress(NoMetadata):
+            instance_id = metadata.instance_id()
+    record.up(instance_id, *boot_and_start())
 
 
 def _print_line(line: str) -> None:

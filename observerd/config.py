@@ -310,6 +310,17 @@ class Config:
         None,
         "The CloudWatch Logs group for the jobs' output. Default: the journal only.",
     )
+    stack: str | None = _key(
+        _optional(_text("stack name", r"[A-Za-z][A-Za-z0-9-]{0,127}", "cron")),
+        None,
+        "The name that this system's CloudWatch metrics bear as Stack. Default: it has none of them.",
+    )
+    cloudwatch_metrics: str = _key(
+        _choice("job", "stack", "both", "off"),
+        "job",
+        "What CloudWatch's metrics of runs are kept for: each `job` of the stack, the `stack`, or `both`"
+        " (each costs by the month). Missed-run alarms need `job`.",
+    )
     log_level: str = _key(
         _choice("debug", "info", "warning", "error"), "info", "What observerd logs of itself."
     )

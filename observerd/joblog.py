@@ -16,6 +16,7 @@ MIB = 1024 * 1024
 # In an outage a flood's lines may wait in memory, and no more than 32 MB in all: requests under way and the
 # allocator's holes take as much again as the lines themselves (30 MB measured with eight floods at once).
 TOTAL_BYTES = 16 * MIB
+OWN_BYTES = 2 * MIB
 DEFAULT_PACE = Pace()
 
 
@@ -41,6 +42,8 @@ class JobLogs:
     ) -> None:
         self._logs = CloudWatchLogs(client, group, pace, flush_timeout_s, wall) if group else None
         self._buffer = Buffer(buffer_bytes, total_bytes)
+        # What the daemon says of itself must not give way to the output of its jobs.
+        self._own_buffer = Buffer(OWN_BYTES, OWN_BYTES)
         self._journal = journal
         self._flush_timeout_s = flush_timeout_s
         self._lock = threading.Lock()
@@ -68,7 +71,7 @@ class JobLogs:
             return Journal(_nowhere if journalled else self._journal, stream, inf)
         limit = inf if journalled else self._logs.pace.journal_lines
         journal = Journal(_nowhere if journalled else self._journal, stream, limit)
-        return Stream(stream, self._logs, self._buffer, journal)
+        return Stream(stream, self._logs, self._own_buffer if journalled else self._buffer, journal)
 
     def _forget(self, closed: "JobLog") -> None:
         with self._lock:

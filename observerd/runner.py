@@ -70,12 +70,22 @@ class Runner:
         report = Report(
             job=request.job if request else None,
             run_id=request.run_id if request else None,
+            scheduled_at=request.scheduled_at if request else None,
             reason=refusal.reason,
         )
         return self._settle(message, refusal.outcome, refusal.job, report, bell)
 
     def _run(self, run: Run, bell: Bell) -> Finished:
-        self._tell(Began(run.message, run.job.name, run.request.run_id, run.log_stream, run.start_delay_s))
+        self._tell(
+            Began(
+                run.message,
+                run.job.name,
+                run.request.run_id,
+                run.log_stream,
+                run.start_delay_s,
+                run.request.scheduled_at,
+            )
+        )
         output = self._logs.open(run.log_stream)
         try:
             ended = self._executor.run(run, output.write, bell)
@@ -145,6 +155,7 @@ def _report(run: Run, ended: Ended, outcome: Outcome) -> Report:
     return Report(
         job=run.job.name,
         run_id=run.request.run_id,
+        scheduled_at=run.request.scheduled_at,
         log_stream=run.log_stream,
         reason=None if outcome is Outcome.SUCCEEDED else reason_of(ended, run.job),
         exit_code=ended.exit_code,

@@ -6,9 +6,9 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from observerd.bell import Bell
 from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, Consumer, Phase
@@ -37,8 +37,7 @@ from observerd.crew import Hand
 from observerd.systemd import Notifier
 
 if TYPE_CHECKING:
-    # They bring what the first receive does not need.
-    from observerd.journal import Journal
+    # It brings what the first receive does not need.
     from observerd.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -55,6 +54,13 @@ class Crew:
     heartbeat: Hand[Extend]
     leaver: Hand[GiveUp | Hold]
     runner: "Runner"
+
+
+class Witness(Protocol):
+    """Writes down what happens, on the main thread, without waiting for anything."""
+
+    def event(self, event: Event, now: float) -> None: ...
+    def order(self, order: Order) -> None: ...
 
 
 class Service:
@@ -84,15 +90,17 @@ class Service:
             self._polled_at = time.monotonic()
             receiver.order(order)
 
-    def run(self, crew: Crew, journal: "Journal") -> Exit:
-        """Blocks until the consumer orders to leave; says why."""
+    def run(self, crew: Crew, witnesses: Sequence[Witness]) -> Exit:
+        """Blocks until the consumer orders to leave; says why. Every witness is told of all that happens."""
         while True:
             event = self._next_event()
             now = time.monotonic()
-            journal.event(event, now)
+            for witness in witnesses:
+                witness.event(event, now)
             self._note(event)
             for order in self._consumer.on(event, now):
-                journal.order(order)
+                for witness in witnesses:
+                    witness.order(order)
                 if isinstance(order, Exit):
                     return order
                 self._perform(order, crew)

@@ -1,8 +1,10 @@
 """CloudWatch Logs as far as PutLogEvents goes: it keeps the real one's limits, and fails as it is told."""
 
+import json
 import threading
 import time
 from collections import defaultdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from botocore.exceptions import ClientError
 
@@ -85,3 +87,44 @@ class FakeLogs:
         )
         if not fine:
             raise refusal("InvalidParameterException")
+
+
+class LogsServer:
+    """with LogsServer() as server: server.logs over HTTP, for a process of its own; server.url is where."""
+
+    def __init__(self):
+        self.logs = FakeLogs()
+
+    def __enter__(self):
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.logs))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+def _handler(logs):
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+            answers = {"CreateLogStream": logs.create_log_stream, "PutLogEvents": logs.put_log_events}
+            self._answer(answers[operation](**request) or {})
+
+        def _answer(self, facts):
+            body = json.dumps(facts).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    return Handler

@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).parent.parent / "observerd"
 FLOORS = (
     ("core",),
     ("bell", "console", "logs", "systemd"),
-    ("aws", "config", "instance", "metrics", "sqs", "warden", "cloudwatch_logs", "logstream"),
+    ("aws", "config", "instance", "metrics", "sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
     ("crew", "joblog", "process"),
     ("executors",),
-    ("receiver", "runner", "journal"),
+    ("receiver", "runner", "journal", "record"),
     ("service",),
     ("assembly", "background", "by_hand", "commands"),
     ("cli",),

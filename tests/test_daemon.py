@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.daemon import ROOT, Daemon
+from tests.fake_logs import GROUP, LogsServer
 from tests.fake_sqs import FakeSqs
 from tests.support import eventually, is_running
 
@@ -29,6 +30,9 @@ grace = "10m"
 [job.until]
 shell = 'echo "start $$" >> LEDGER; while [ ! -e LEDGER.go ]; do sleep 0.05; done; echo "end $$" >> LEDGER'
 """
+
+# A worker says that it is up when the metadata service has been asked, not before its first message.
+STAGES = ["worker_up", "received", "started", "ended", "settled", "worker_left"]
 
 
 @pytest.fixture
@@ -389,6 +393,24 @@ def test_without_cloudwatch_the_output_is_in_the_journal(sqs, daemon, tmp_path):
         assert running.status() == 0
 
     assert any(line.startswith("talk/") and line.endswith(": a word") for line in running.lines)
+
+
+def test_the_events_of_a_short_life_are_in_cloudwatch_to_the_last(sqs, daemon):
+    """The last scrape of such a worker is always lost; its last lines are not."""
+    sqs.send_job("note")
+    with LogsServer() as server:
+        environ = {"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": server.url}
+        with daemon(["--once"], environ, log_group=GROUP, stack="cron") as running:
+            assert running.status() == 0
+
+    [stream] = [name for name in server.logs.streams if name.startswith("_events/")]
+    events = [json.loads(line) for line in server.logs.lines(stream)]
+    counted = {key: each[key] for each in events for key in each if key in ("JobSucceeded", "WorkerSeconds")}
+    assert ["worker_up", "received", "started", "ended", "settled", "worker_left"] == sorted(
+        (each["event"] for each in events), key=STAGES.index
+    )
+    assert 1 == counted["JobSucceeded"]
+    assert 0 < counted["WorkerSeconds"] < 120
 
 
 def test_with_cloudwatch_down_the_job_runs_is_settled_and_its_output_is_in_the_journal(sqs, daemon, tmp_path):

@@ -809,3 +809,18 @@ def test_lines_are_read_back_in_order_from_an_emulated_service():
     assert [*(f"line {number}" for number in range(500)), "␀␛ odd \ufffd"] == [
         event["message"] for event in events
     ]
+
+
+def test_what_the_daemon_says_of_itself_does_not_give_way_to_a_flood():
+    client = FakeLogs()
+    client.lets_through.clear()
+    logs = JobLogs(lambda: client, GROUP, journal=lambda _: None, buffer_bytes=10_000, total_bytes=10_000)
+    flood = logs.open("feed/flood")
+    flood.write(b"x" * 90 + b"\n" * 1 + b"y\n" * 10_000)
+    own = logs.open("_events/host", journalled=True)
+    own.line("ended")
+    client.lets_through.set()
+
+    assert 0 < flood.close(10.0).dropped
+    assert 0 == own.close(10.0).dropped
+    assert ["ended"] == client.lines("_events/host")

@@ -61,7 +61,7 @@ def test_an_outage_is_logged_at_its_start_and_at_its_end(journal, caplog):
 
 
 def test_a_run_in_progress_is_counted_until_it_ends(journal, metrics):
-    journal.event(Began(MESSAGE, "feed", "run", "stream", 1.5), 0.0)
+    journal.event(Began(MESSAGE, "feed", "run", "stream", 1.5, 0.0), 0.0)
     assert 1 == value(metrics, "job_running", job_name="feed") == value(metrics, "job_slots_busy")
 
     report = Report("feed", "run", duration_s=2.0, settled="deleted", lines_dropped=7)
@@ -101,7 +101,7 @@ def test_each_end_has_the_attention_it_deserves(outcome, deleted, settled, level
 
 
 def test_a_duplicate_is_counted_for_the_job_that_runs(journal, metrics):
-    journal.event(Began(MESSAGE, "feed", "run", "stream", 0.0), 0.0)
+    journal.event(Began(MESSAGE, "feed", "run", "stream", 0.0, 0.0), 0.0)
     journal.order(Ignore(MESSAGE))
 
     assert 1 == value(metrics, "job_runs_total", job_name="feed", outcome="duplicate")

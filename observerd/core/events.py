@@ -99,6 +99,8 @@ class Began:
     log_stream: str
     start_delay_s: float
     """From the scheduled time to the delivery, by the clock of SQS."""
+    scheduled_at: float
+    """Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class Report:
 
     job: str | None = None
     run_id: str | None = None
+    scheduled_at: float | None = None
+    """Unix time, where the message could be read."""
     log_stream: str | None = None
     reason: str | None = None
     """One line: why it did not succeed."""

@@ -113,6 +113,7 @@ def test_user_data_become_a_configuration_with_the_stacks_own_names(emulator, st
         "queue_url": stack["QueueUrl"],
         "dead_letter_queue_url": stack["DeadLetterQueueUrl"],
         "region": "us-east-1",
+        "stack": "cron",
         "log_group": stack["JobLogGroup"],
         "lifecycle_hook": "drain",
         "slots": 4,

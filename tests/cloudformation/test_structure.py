@@ -300,6 +300,7 @@ def test_user_data_write_the_daemons_file_and_nothing_else():
         "queue_url",
         "dead_letter_queue_url",
         "region",
+        "stack",
         "log_group",
         "lifecycle_hook",
         "slots",
