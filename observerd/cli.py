@@ -4,7 +4,7 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,15 @@ from observerd import __version__
 
 if TYPE_CHECKING:
     from observerd.config import Loaded
+    from observerd.schedules import show
 
 CONFIG_FILE = Path("/etc/observerd/observerd.toml")
+SCHEDULES_FILE = Path("/etc/observerd/schedules.toml")
+# Of years or runs: enough for any use, and an answer within minutes.
+MOST = 1_000
 
 # sysexits.h
-EX_OK, EX_USAGE, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 65, 69, 75, 78
+EX_OK, EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 65, 66, 69, 75, 78
 
 EPILOG = """\
 exit status (sysexits.h):
@@ -82,7 +86,75 @@ def _parser() -> argparse.ArgumentParser:
         ("jobs", _jobs, "list the jobs that are defined"),
     ):
         _command(commands, name, action, text).add_argument("--json", action="store_true", help="as JSON")
+    _add_schedules(commands)
     return parser
+
+
+def _add_schedules(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    """The subcommands that have nothing to do with the daemon's configuration."""
+    adding = _import_crontab, "import-crontab", "turn crontabs into jobs.d and schedules.toml, and prove it"
+    _add_import(_schedule_command(commands, *adding))
+    render = _schedule_command(
+        commands, _render_schedules, "render-schedules", "make a CloudFormation template of schedules.toml"
+    )
+    prove = _schedule_command(
+        commands,
+        _prove,
+        "prove",
+        "compare each crontab line of schedules.toml with its EventBridge expressions",
+    )
+    for parser in (render, prove):
+        parser.add_argument(
+            "schedules", nargs="?", type=Path, metavar="FILE", help=f"default: {SCHEDULES_FILE}"
+        )
+    render.add_argument("--out", type=Path, metavar="DIR", help="write schedules-N.json there, not to stdout")
+    prove.add_argument(
+        "--years", type=_whole, metavar="N", help="so many years, not 1,000 runs and the coming clock changes"
+    )
+    coming = _schedule_command(commands, _next, "next", "say when jobs start next")
+    coming.add_argument("job", nargs="?", metavar="JOB")
+    coming.add_argument(
+        "-n", type=_whole, default=10, metavar="N", dest="number", help="how many; default: 10"
+    )
+    coming.add_argument("--schedules", type=Path, metavar="FILE", help=f"default: {SCHEDULES_FILE}")
+    explain = _schedule_command(
+        commands, _explain, "explain", "put a crontab line's times or an EventBridge expression into words"
+    )
+    explain.add_argument("expression", metavar="EXPR", help="'*/7 * * * *' or 'cron(0 9 ? * MON-FRI *)'")
+    explain.add_argument("--timezone", metavar="TZ", help="IANA name; default: UTC")
+
+
+def _schedule_command(
+    commands: "argparse._SubParsersAction[_Parser]", action: object, name: str, text: str
+) -> _Parser:
+    parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(command=action)
+    return parser
+
+
+def _add_import(parser: _Parser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="crontabs; - reads standard input")
+    parser.add_argument(
+        "--system", action="store_true",
+        help="lines have a user column; so those of /etc/crontab and /etc/cron.d are always read",
+    )  # fmt: skip
+    parser.add_argument("--user", metavar="U", help="whose crontab it is; default: who runs this")
+    parser.add_argument(
+        "--timezone", metavar="TZ", help="what cron goes by where no CRON_TZ is set; default: this machine's"
+    )
+    parser.add_argument(
+        "--clock-changes", choices=("cron", "eventbridge"), default="cron",
+        help="the nights when clocks change: as cron runs them (default), or as EventBridge Scheduler does",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where to write; default: this directory"
+    )
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {MOST}: {text!r}")
+    return int(text)
 
 
 def _command(
@@ -210,6 +282,74 @@ def _jobs(arguments: argparse.Namespace) -> int:
     width = os.get_terminal_size().columns if sys.stdout.isatty() else None
     print(jobs(_load(arguments, {}, need_queue=False), as_json=arguments.json, width=width))
     return EX_OK
+
+
+def _import_crontab(arguments: argparse.Namespace) -> int:
+    from observerd.schedules import show  # noqa: PLC0415
+
+    return _answered(
+        lambda: show.import_crontabs(
+            [_crontab(name) for name in arguments.files],
+            system=arguments.system,
+            user=arguments.user,
+            timezone=arguments.timezone,
+            like_cron=arguments.clock_changes == "cron",
+            out=arguments.out,
+            now=show.now_utc(),
+        )
+    )
+
+
+def _crontab(name: str) -> tuple[str, str]:
+    """Its name and text. Bytes that are no UTF-8 are carried along, as cron does."""
+    try:
+        if name == "-":
+            return "standard input", sys.stdin.read()
+        return name, Path(name).read_text("utf-8", "surrogateescape")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Complaint(EX_NOINPUT, f"{name}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+
+
+def _render_schedules(arguments: argparse.Namespace) -> int:
+    from observerd.schedules import show  # noqa: PLC0415
+
+    file = arguments.schedules or SCHEDULES_FILE
+    return _answered(lambda: show.render(file, arguments.out, show.now_utc()))
+
+
+def _prove(arguments: argparse.Namespace) -> int:
+    from observerd.schedules import show  # noqa: PLC0415
+
+    file = arguments.schedules or SCHEDULES_FILE
+    return _answered(lambda: show.prove(file, arguments.years, show.now_utc()))
+
+
+def _next(arguments: argparse.Namespace) -> int:
+    from observerd.schedules import show  # noqa: PLC0415
+
+    file = arguments.schedules or SCHEDULES_FILE
+    return _answered(lambda: show.next_runs(file, arguments.job, arguments.number, show.now_utc()))
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from observerd.schedules import show  # noqa: PLC0415
+
+    return _answered(lambda: show.explain(arguments.expression, arguments.timezone, show.now_utc()))
+
+
+def _answered(answer: "Callable[[], show.Answer]") -> int:
+    """Print what a command about schedules answers; its exit status."""
+    from observerd.config import BadConfig  # noqa: PLC0415
+    from observerd.schedules.show import NotPossible  # noqa: PLC0415
+
+    try:
+        answered = answer()
+    except BadConfig as bad:
+        raise _Complaint(EX_CONFIG, "\nobserverd: ".join(bad.faults)) from None
+    except NotPossible as fault:
+        raise _Complaint(fault.status, str(fault)) from None
+    print(answered.text)
+    return answered.status
 
 
 def _load(

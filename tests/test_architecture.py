@@ -18,7 +18,7 @@ FLOORS = (
     ("executors",),
     ("receiver", "runner", "journal", "record"),
     ("service",),
-    ("assembly", "background", "by_hand", "commands"),
+    ("assembly", "background", "by_hand", "commands", "schedules"),
     ("cli",),
     ("__main__",),
 )
@@ -28,6 +28,7 @@ THIRD_PARTY = {
     "cattrs": {"config"},
     "boto3": {"aws"},
     "botocore": {"aws", "by_hand", "cloudwatch_logs", "instance", "sqs"},
+    "cronsim": {"schedules"},
     "daemon": {"background"},
     "ec2_metadata": {"instance"},
     "mypy_boto3_autoscaling": {"aws", "instance"},

@@ -1,0 +1,391 @@
+"""What the subcommands about schedules do, and the text that they answer with."""
+
+import os
+import pwd
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from observerd.schedules import cron as crontab
+from observerd.schedules import eventbridge, proof, template
+from observerd.schedules.conversion import DST_YEARS, CannotConvert, Part, convert, part_runs
+from observerd.schedules.cron import BadCron, Cron, read_cron
+from observerd.schedules.importing import Imported, Line, Settings, import_crontab, schedules_of
+from observerd.schedules.schedule import known_zone, load, written
+from observerd.schedules.words import (
+    cron_warnings,
+    cron_words,
+    expression_warnings,
+    expression_words,
+    span_words,
+)
+
+# sysexits.h, and 1 for a proof that fails.
+EX_DATAERR, EX_CANTCREAT, DIFFERENT = 65, 73, 1
+# Differences that are told one by one; the rest is counted.
+_TOLD = 6
+_SOON = 5
+_LONGEST_CELL = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    text: str
+    status: int = 0
+
+
+class NotPossible(Exception):
+    """The command cannot do what it was asked. The text is one line a fault."""
+
+    def __init__(self, text: str, status: int = EX_DATAERR) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+# ---- import-crontab
+
+
+def import_crontabs(
+    sources: Sequence[tuple[str, str]],
+    *,
+    system: bool,
+    user: str | None,
+    timezone: str | None,
+    like_cron: bool,
+    out: Path,
+    now: datetime,
+) -> Answer:
+    """Write jobs.d and schedules.toml into out for crontabs given as (name, text). Raises NotPossible."""
+    zone = _zone(timezone or local_zone())
+    taken: set[str] = set()
+    imported = []
+    for name, text in sources:
+        of_system = system or (user is None and _is_system(name))
+        whose = None if of_system else user or pwd.getpwuid(os.geteuid()).pw_name
+        settings = Settings(of_system, whose, zone, like_cron, _home_of, now)
+        imported.append(import_crontab(name, text, settings, taken))
+    schedules = schedules_of(imported)
+    files = {str(path): text for each in imported for path, text in each.job_files()}
+    if files:
+        names = ", ".join(name for name, _ in sources)
+        heading = (
+            f"From {names} by `observerd import-crontab`. Now yours: `observerd render-schedules` reads it."
+        )
+        files["schedules.toml"] = written(schedules, heading)
+    _write(out, files)
+    blocks = [_import_text(each, now) for each in imported]
+    proofs = [proof.prove(entry, now) for entry in schedules.entries]
+    blocks += [_proof_summary(proofs), _written_text(out, files)]
+    refused = any(each.refusals for each in imported)
+    return Answer("\n\n".join(block for block in blocks if block), EX_DATAERR if refused else 0)
+
+
+def _is_system(name: str) -> bool:
+    return name == "/etc/crontab" or name.startswith("/etc/cron.d/")
+
+
+def _home_of(user: str) -> str | None:
+    try:
+        return pwd.getpwnam(user).pw_dir
+    except KeyError:
+        return None
+
+
+def local_zone() -> str:
+    """The IANA name of the time zone that cron goes by on this machine."""
+    target = os.path.realpath("/etc/localtime")
+    _, found, name = target.partition("/zoneinfo/")
+    return name if found else "UTC"
+
+
+def _zone(name: str) -> str:
+    try:
+        return known_zone(name)
+    except ValueError as error:
+        raise NotPossible(f"--timezone: {error}") from None
+
+
+def _write(out: Path, files: dict[str, str]) -> None:
+    """All of the files or none. What is there and says something else is nobody's to overwrite."""
+    try:
+        foreign = [
+            name for name, text in files.items() if (out / name).exists() and (out / name).read_text() != text
+        ]
+        if foreign:
+            raise NotPossible(
+                f"{out}: {', '.join(foreign)} exists and differs (give another --out)", EX_CANTCREAT
+            )
+        for name, text in files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            # A crontab's variables may hold passwords, and the daemon takes no file that others may write.
+            path.touch(mode=0o640)
+            path.chmod(0o640)
+            path.write_text(text)
+    except OSError as error:
+        raise NotPossible(f"{error.filename}: {error.strerror}", EX_CANTCREAT) from None
+
+
+def _written_text(out: Path, files: dict[str, str]) -> str:
+    jobs = len(files) - 1
+    return (
+        f"written to {out}: {_count(jobs, 'job')} in jobs.d, and schedules.toml"
+        if files
+        else "nothing written"
+    )
+
+
+def _import_text(imported: Imported, now: datetime) -> str:
+    lines, refusals = imported.lines, imported.refusals
+    head = f"{imported.source}: {_count(len(lines), 'line')} carried over"
+    blocks = [head + (f", {len(refusals)} refused" if refusals else "")]
+    if lines:
+        rows: list[tuple[str, ...]] = [("LINE", "CRONTAB", "JOB", "EVENTBRIDGE", "TIME ZONE")]
+        rows += [row for line in lines for row in _line_rows(line, now)]
+        blocks.append(_table(rows))
+    if refusals:
+        blocks.append(
+            "refused\n"
+            + "\n".join(f"  line {each.number}: {_cut(each.line)}\n    {each.reason}" for each in refusals)
+        )
+    notes = [*_grouped_notes(lines), *_clock_notes(lines, now)]
+    if notes:
+        blocks.append("notes\n" + "\n".join(f"  {note}" for note in notes))
+    return "\n\n".join(blocks)
+
+
+def _line_rows(line: Line, now: datetime) -> Iterator[tuple[str, ...]]:
+    first, *others = line.schedule.parts(now.date())
+    yield str(line.entry.number), line.entry.schedule, line.schedule.job, first.expression, first.timezone
+    for part in others:
+        yield "", "", "", part.expression, part.timezone
+
+
+def _grouped_notes(lines: Iterable[Line]) -> Iterator[str]:
+    """Each note once, with the lines that it is about."""
+    about: dict[str, list[int]] = {}
+    for line in lines:
+        for note in line.notes:
+            about.setdefault(note, []).append(line.entry.number)
+    yield from (f"{_lines(numbers)}: {note}" for note, numbers in about.items())
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    return f"line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def _clock_notes(lines: Iterable[Line], now: datetime) -> Iterator[str]:
+    """Where cron and Scheduler differ when clocks are changed, on which days next, and what was chosen."""
+    for line in lines:
+        left_alone = proof.prove(replace(line.schedule, like_cron=False), now)
+        if left_alone.differences:
+            first = left_alone.differences[0]
+            days = sorted(
+                {_local(each.at, line.schedule.timezone, "%Y-%m-%d") for each in left_alone.differences}
+            )
+            chosen = "schedules.toml makes up for it" if line.schedule.like_cron else "left so, as you chose"
+            said = proof.why(first, line.schedule)
+            yield f"line {line.entry.number}: on {', '.join(days[:3])} {said} ({chosen})"
+
+
+# ---- render-schedules
+
+
+def render(path: Path, out: Path | None, now: datetime) -> Answer:
+    """The template, or with out where they were written. Raises BadConfig, NotPossible."""
+    try:
+        texts = template.render(load(path), now)
+    except CannotConvert as fault:
+        raise NotPossible(str(fault)) from None
+    if out is None and len(texts) == 1:
+        return Answer(texts[0].rstrip("\n"))
+    if out is None:
+        raise NotPossible(
+            f"{len(texts)} templates are needed (CloudFormation takes 51,200 bytes in one): give --out DIR"
+        )
+    paths = [out / f"schedules-{number}.json" for number in range(1, len(texts) + 1)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for each, text in zip(paths, texts, strict=True):
+            each.write_text(text)
+    except OSError as error:
+        raise NotPossible(f"{error.filename}: {error.strerror}", EX_CANTCREAT) from None
+    return Answer("\n".join(map(str, paths)))
+
+
+# ---- prove
+
+
+def prove(path: Path, years: int | None, now: datetime) -> Answer:
+    """Every line against its expressions. Status 1 where they differ and nobody chose that."""
+    schedules = [each for each in load(path).entries if each.cron is not None]
+    if not schedules:
+        return Answer("no schedule is written as a crontab line: there is nothing to compare")
+    proofs = [proof.prove(each, now, years) for each in schedules]
+    rows = [
+        ("SCHEDULE", "CRONTAB", "TIME ZONE", "RUNS", "UNTIL", "CLOCK CHANGES", "RESULT"),
+        *map(_proof_row, proofs),
+    ]
+    blocks = [
+        _table(rows),
+        *(_differences(each, now) for each in proofs if each.differences),
+        _proof_summary(proofs),
+    ]
+    return Answer("\n\n".join(blocks), DIFFERENT if any(_unexplained(each, now) for each in proofs) else 0)
+
+
+def _proof_row(found: proof.Proof) -> tuple[str, ...]:
+    schedule = found.schedule
+    assert schedule.cron is not None  # noqa: S101 only lines are proved
+    result = f"{len(found.differences)} differ" if found.differences else "identical"
+    until = f"{found.until:%Y-%m-%d}"
+    return (
+        schedule.name,
+        schedule.cron.text,
+        schedule.timezone,
+        f"{found.instants:,}",
+        until,
+        str(found.changes),
+        result,
+    )
+
+
+def _differences(found: proof.Proof, now: datetime) -> str:
+    schedule = found.schedule
+    lines = [f"{schedule.name}: {_what_differs(found, now)}"]
+    for each in found.differences[:_TOLD]:
+        who = "cron alone" if each.only_cron else "EventBridge alone"
+        lines.append(f"  {_local(each.at, schedule.timezone)}  {who}: {proof.why(each, schedule)}")
+    if len(found.differences) > _TOLD:
+        lines.append(f"  and {len(found.differences) - _TOLD} more")
+    return "\n".join(lines)
+
+
+def _what_differs(found: proof.Proof, now: datetime) -> str:
+    if _unexplained(found, now):
+        return "differences"
+    if found.schedule.like_cron:
+        last = now.year + DST_YEARS - 1
+        return f"clock changes are made up for until {last}; render again before that is over"
+    return 'differences that clock_changes = "eventbridge" chooses'
+
+
+def _unexplained(found: proof.Proof, now: datetime) -> bool:
+    return not all(proof.is_chosen(each, found, now) for each in found.differences)
+
+
+def _proof_summary(proofs: Sequence[proof.Proof]) -> str:
+    if not proofs:
+        return ""
+    runs, changes = sum(each.instants for each in proofs), sum(each.changes for each in proofs)
+    differing = sum(len(each.differences) for each in proofs)
+    verdict = "identical" if not differing else f"{_count(differing, 'difference')}"
+    return f"proof: {_count(len(proofs), 'schedule')}, {runs:,} runs, {changes} clock changes: {verdict}"
+
+
+# ---- next
+
+
+def next_runs(path: Path, job: str | None, number: int, now: datetime) -> Answer:
+    """When jobs start next, by the expressions that are deployed. Raises BadConfig, NotPossible."""
+    schedules = [each for each in load(path).entries if job in (None, each.job, each.name)]
+    if not schedules:
+        raise NotPossible(f"no schedule starts a job {job!r}" if job else "no schedule is defined")
+    coming = [
+        (at, each)
+        for each in schedules
+        if each.enabled
+        for at in _coming(each.parts(now.date()), number, now)
+    ]
+    coming.sort(key=lambda run: (run[0], run[1].name))
+    if not coming:
+        return Answer("nothing: every schedule is disabled, or in the past")
+    rows = [("JOB", "STARTS", "TIME ZONE", "IN", "UTC")]
+    for at, each in coming[:number]:
+        rows.append(
+            (each.job, _local(at, each.timezone), each.timezone, span_words(at - now), f"{at:%Y-%m-%d %H:%M}")
+        )
+    return Answer(_table(rows, indent=""))
+
+
+def _coming(parts: Iterable[Part], number: int, now: datetime) -> list[datetime]:
+    """The next instants of all the parts together, each once: two parts at one instant are one run."""
+    return sorted({at for part in parts for at in islice(part_runs(part, now), number)})[:number]
+
+
+# ---- explain
+
+
+def explain(text: str, timezone: str | None, now: datetime) -> Answer:
+    """An expression of either grammar in words, in the other grammar, and what is easily got wrong."""
+    zone = _zone(timezone or "UTC")
+    try:
+        if text.strip().startswith(("cron(", "rate(", "at(")):
+            return Answer(_explain_expression(eventbridge.read_expression(text), zone, now))
+        return Answer(_explain_cron(read_cron(text), zone, now))
+    except (BadCron, eventbridge.BadExpression) as fault:
+        raise NotPossible(f"{text!r} {_as_sentence(fault, text)}") from None
+
+
+def _as_sentence(fault: Exception, text: str) -> str:
+    fields = len(text.split())
+    looks_like_aws = isinstance(fault, BadCron) and fields == 6  # noqa: PLR2004 AWS's
+    hint = f" (if it is meant for AWS, write 'cron({text.strip()})')" if looks_like_aws else ""
+    return f"{fault}{hint}"
+
+
+def _explain_expression(expression: eventbridge.Expression, zone: str, now: datetime) -> str:
+    coming = islice(eventbridge.runs(expression, ZoneInfo(zone), now), _SOON)
+    return _explained(
+        [("EventBridge", expression.text), ("means", expression_words(expression))],
+        coming, zone, expression_warnings(expression),
+    )  # fmt: skip
+
+
+def _explain_cron(cron: Cron, zone: str, now: datetime) -> str:
+    facts = [("crontab", cron.text), ("means", cron_words(cron))]
+    warnings = list(cron_warnings(cron))
+    try:
+        parts = convert(cron, zone, like_cron=True, since=now.date())
+        facts += [("EventBridge", f"{part.expression} in {part.timezone}") for part in parts]
+    except CannotConvert as fault:
+        warnings.append(f"cannot be said in EventBridge's grammar: {fault}")
+    return _explained(facts, islice(crontab.runs(cron, ZoneInfo(zone), now), _SOON), zone, iter(warnings))
+
+
+def _explained(
+    facts: list[tuple[str, str]], coming: Iterable[datetime], zone: str, warnings: Iterator[str]
+) -> str:
+    facts += [("" if number else "next", _local(at, zone)) for number, at in enumerate(coming)]
+    facts += [("careful", warning) for warning in warnings]
+    width = max(len(label) for label, _ in facts)
+    return "\n".join(f"{label.ljust(width)}  {said}" for label, said in facts)
+
+
+# ---- text
+
+
+def _local(at: datetime, zone: str, form: str = "%a %Y-%m-%d %H:%M %Z") -> str:
+    return at.astimezone(ZoneInfo(zone)).strftime(form)
+
+
+def _table(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
+    return "\n".join(f"{indent}{line}".rstrip() for line in lines)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def now_utc() -> datetime:
+    """The minute that it is: all schedules are told to the minute."""
+    return datetime.now(UTC).replace(second=0, microsecond=0)

@@ -1,0 +1,202 @@
+"""What stands around a command in a crontab, and says what observerd has settings for."""
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from observerd.core.job import TIMEOUT_LIMIT_S
+
+# Whatever of these is in a line needs a shell.
+_SHELL = re.compile(r"[|&;<>()$`\\\"'*?\[\]#~=!{}\n]")
+# The built-in commands that a line may consist of, and that are no programs.
+_BUILTINS = {
+    "cd", "exec", "eval", "export", "set", "source", ".", ":", "test", "[", "umask", "ulimit", "if", "for",
+}  # fmt: skip
+_SILENCED = re.compile(
+    r"\s*(?:>>?\s*/dev/null\s+2>\s*&1|&>>?\s*/dev/null|2>\s*&1\s+>>?\s*/dev/null|>>?\s*/dev/null|2>\s*/dev/null)\s*$"
+)
+_NO_WAITING = "overlap and max_lateness: a run that waits for the one before is soon too late"
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_INTERPRETERS = re.compile(r"(python|perl|php|ruby|node|bash|sh|dash|zsh|ksh)[0-9.]*")
+_GUARD = re.compile(
+    r"^\s*(\[\s.*?\]|test\s[^&|;]*|cd\s[^&|;]*|command\s+-v[^&|;]*)\s*(&&|\|\||;)\s*(.*)$", re.DOTALL
+)
+# Names of programs that many projects have; the directory or the argument tells more.
+_SAYS_NOTHING = {
+    "run", "main", "start", "cron", "job", "script", "index", "manage", "artisan", "console", "backup",
+}  # fmt: skip
+_BEFORE_A_PROGRAM = {
+    "sudo", "env", "nice", "ionice", "flock", "timeout", "chronic", "nohup", "setsid", "exec", "time",
+    "run-one", "command", "if", "then", "do", "!", "[", "test", "(",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """A command less what has become a setting of the job or of its schedule."""
+
+    command: str
+    nice: int | None = None
+    timeout_s: float | None = None
+    grace_s: float | None = None
+    waits_s: float | None = None
+    """How long a run may wait for the one before. None: not said."""
+    notes: tuple[str, ...] = ()
+
+
+def unwrap(command: str, *, shared_locks: frozenset[str] = frozenset()) -> Unwrapped:
+    """The command without the wrappers that can be settings. A lock that other lines take too is kept."""
+    found = _without_silencing(Unwrapped(command.strip()))
+    while (less := _without_first_wrapper(found, shared_locks)) is not None:
+        found = less
+    return found
+
+
+def lock_of(command: str) -> str | None:
+    """The lock file, where the command is wrapped in flock(1)."""
+    found = re.match(r"\s*(?:\S*/)?flock\s+((?:-\S+\s+(?:[0-9.]+\s+)?)*)(\S+)", command)
+    return found[2] if found else None
+
+
+def argv(command: str) -> list[str] | None:
+    """The command as a list of arguments, where no shell is needed to make it one."""
+    if _SHELL.search(command) or "%" in command:
+        return None
+    words = command.split()
+    return None if words[0] in _BUILTINS or ("/" in words[0] and not words[0].startswith("/")) else words
+
+
+def name_of(command: str) -> str:
+    """A name for the job, from the program that it runs: "run-parts /etc/cron.daily" is "cron.daily"."""
+    while guard := _GUARD.match(command):
+        command = guard[3]
+    if found := re.search(r"run-parts\s+(?:-\S+\s+)*(\S+)", command):
+        return _clean(PurePosixPath(found[1].strip("\"'")).name)
+    return _clean(_program(re.split(r"[;|&<>)`\n]", command.lstrip("({ \t"), maxsplit=1)[0]))
+
+
+def _program(command: str) -> str:
+    """The program's name; with its directory's or its first argument, if it says nothing."""
+    words = [word.strip("\"'$({") for word in command.split()]
+    words = [word for word in words if word and not re.match(r"[A-Za-z_]\w*=", word)]
+    while words and _comes_before(words[0]):
+        words = words[1:]
+    if not words:
+        return "job"
+    if _INTERPRETERS.fullmatch(PurePosixPath(words[0]).name):
+        scripts = [word for word in words[1:] if not word.startswith("-")]
+        words = scripts or words
+    path = PurePosixPath(words[0])
+    if path.stem not in _SAYS_NOTHING:
+        return path.name
+    if len(words) > 1 and re.fullmatch(r"[A-Za-z][\w:.-]*", words[1]):
+        return f"{path.stem}-{words[1]}"
+    return f"{path.parent.name}-{path.stem}" if path.parent.name else path.name
+
+
+def _comes_before(word: str) -> bool:
+    """Whether it is a wrapper, or an option or amount of one."""
+    return (
+        PurePosixPath(word).name in _BEFORE_A_PROGRAM or re.fullmatch(r"-.*|[0-9.]+[smhd]?", word) is not None
+    )
+
+
+def _clean(name: str) -> str:
+    name = re.sub(r"\.(sh|py|pl|php|rb|js|bash)$", "", name)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60] or "job"
+
+
+def _without_silencing(found: Unwrapped) -> Unwrapped:
+    """Without a redirection to /dev/null at the very end, which was there to have no mail."""
+    match = _SILENCED.search(found.command)
+    if match is None or not found.command[: match.start()].strip():
+        return found
+    note = f"{match[0].strip()} is dropped: its output goes to its log stream, and nobody is mailed"
+    return replace(found, command=found.command[: match.start()], notes=(*found.notes, note))
+
+
+def _without_first_wrapper(found: Unwrapped, shared_locks: frozenset[str]) -> Unwrapped | None:
+    """None where the command does not begin with a wrapper that can be a setting as a whole."""
+    if re.search(r"[;|&\n`(){}]", _outside_quotes(found.command)):
+        # The wrapper is around the first of several commands alone.
+        return None
+    word, _, rest = found.command.partition(" ")
+    match PurePosixPath(word).name:
+        case "flock":
+            return _flock(found, rest.strip(), shared_locks)
+        case "run-one":
+            note = f"run-one is {_NO_WAITING}"
+            return replace(found, command=rest.strip(), notes=(*found.notes, note))
+        case "timeout":
+            return _timeout(found, rest.strip())
+        case "nice":
+            return _nice(found, rest.strip())
+        case "chronic":
+            note = "chronic is dropped: output is kept either way, and a failure is told by its alarm"
+            return replace(found, command=rest.strip(), notes=(*found.notes, note))
+    return None
+
+
+def _outside_quotes(command: str) -> str:
+    """Less its quoted parts and its redirections, which are the whole command's where there is but one."""
+    return re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"|[0-9]*>>?\s*&?\s*[^\s;|&]+", "", command)
+
+
+def _flock(found: Unwrapped, rest: str, shared_locks: frozenset[str]) -> Unwrapped | None:
+    match = re.match(
+        r"((?:(?:-[nxeo]+|--nonblock|--nb|--exclusive)\s+|(?:-w|--wait|--timeout)[\s=]+[0-9.]+\s+)*)(\S+)\s+(.+)$",
+        rest,
+    )
+    if match is None or match[2].strip("\"'").isdecimal():
+        return None
+    # A lock that other lines take too is not about this job alone.
+    command = None if match[2] in shared_locks else _shell_string(match[3])
+    if command is None:
+        return None
+    wait = re.search(r"(?:-w|--wait|--timeout)[\s=]+([0-9.]+)", match[1])
+    if wait:
+        waits_s: float | None = float(wait[1])
+        note = f"flock -w {wait[1]} is overlap and max_lateness"
+    elif re.search(r"-\w*n|--nb", match[1]):
+        waits_s, note = None, f"flock -n is {_NO_WAITING}"
+    else:
+        waits_s, note = None, "flock is overlap: a run waits for the one before"
+    return replace(found, command=command, waits_s=waits_s, notes=(*found.notes, note))
+
+
+def _shell_string(rest: str) -> str | None:
+    """What follows flock's lock file: a program and its arguments, or -c and a line for the shell."""
+    if not re.match(r"(-c|--command)\s", rest):
+        return None if rest.startswith("-") else rest
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        return None
+    return words[1] if len(words) == 2 else None  # noqa: PLR2004 -c and its line
+
+
+def _timeout(found: Unwrapped, rest: str) -> Unwrapped | None:
+    match = re.match(
+        r"((?:(?:-k|--kill-after)[\s=]*[0-9.]+[smhd]?\s+|--preserve-status\s+|--foreground\s+)*)([0-9.]+)([smhd]?)\s+(.+)$",
+        rest,
+    )
+    if match is None:
+        # Another signal than TERM, or options that say how the processes hang together.
+        return None
+    limit_s = float(match[2]) * _SECONDS[match[3]]
+    kill = re.search(r"([0-9.]+)([smhd]?)\s", match[1])
+    grace_s = float(kill[1]) * _SECONDS[kill[2]] if kill else None
+    if not 0.1 <= limit_s <= TIMEOUT_LIMIT_S or (grace_s or 0) > 600:  # noqa: PLR2004 jobs.d's own limit
+        return None
+    note = f"timeout {match[2]}{match[3]} is the job's own timeout"
+    return replace(found, command=match[4], timeout_s=limit_s, grace_s=grace_s, notes=(*found.notes, note))
+
+
+def _nice(found: Unwrapped, rest: str) -> Unwrapped | None:
+    match = re.match(r"(?:-n\s*(-?[0-9]+)|--adjustment=(-?[0-9]+)|-(-?[0-9]+))?\s*([^-\s].*)$", rest)
+    if match is None:
+        return None
+    amount = int(next((each for each in match.groups()[:3] if each), 10))
+    note = f"nice {amount} is the job's own nice"
+    return replace(found, command=match[4], nice=max(-20, min(19, amount)), notes=(*found.notes, note))
