@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         _command(commands, name, action, text).add_argument("--json", action="store_true", help="as JSON")
     _add_schedules(commands)
+    _add_simulate(
+        _command(commands, "simulate", _simulate, "play the seed's design and ours in virtual time")
+    )
     return parser
 
 
@@ -182,6 +185,28 @@ def _add_run(parser: _Parser) -> None:
         "--log-file", type=Path, default=Path("/var/log/observerd.log"), metavar="FILE",
         help="where --daemonize sends the log; default: %(default)s",
     )  # fmt: skip
+
+
+def _add_simulate(parser: _Parser) -> None:
+    parser.add_argument("--design", choices=("seed", "observerd"), help="default: both, side by side")
+    parser.add_argument("--crontab", type=Path, metavar="FILE", help="default: each seed makes up its own")
+    parser.add_argument(
+        "--days", type=float, default=1.0, metavar="N", help="of schedules; default: %(default)g"
+    )
+    parser.add_argument("--seeds", type=int, default=20, metavar="N", help="histories; default: %(default)d")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="default: %(default)d")
+    parser.add_argument(
+        "--faults", default="none", metavar="KINDS", help="none, all, or names: crash,hang or all,-spot"
+    )
+    parser.add_argument(
+        "--job-time", default="2m", metavar="TIME", help="median of a run; default: %(default)s"
+    )
+    parser.add_argument(
+        "--figure", action="append", default=[], metavar="NAME=VALUE", help="change a figure of AWS's"
+    )
+    parser.add_argument("--figures", action="store_true", help="list the figures, each with its source")
+    parser.add_argument("--timeline", action="store_true", help="print the first seed's history")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it: FILE.svg or FILE.html")
 
 
 def _add_exec(parser: _Parser) -> None:
@@ -350,6 +375,30 @@ def _answered(answer: "Callable[[], show.Answer]") -> int:
         raise _Complaint(fault.status, str(fault)) from None
     print(answered.text)
     return answered.status
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    from observerd.core.units import duration_s  # noqa: PLC0415
+    from observerd.simulation import command  # noqa: PLC0415
+    from observerd.simulation.figures import Figures, changed, table  # noqa: PLC0415
+
+    try:
+        figures = changed(Figures(), arguments.figure)
+        if arguments.figures:
+            print(table(figures))
+            return EX_OK
+        setting = command.setting_of(
+            design=arguments.design,
+            crontab=arguments.crontab,
+            days=arguments.days,
+            seeds=range(arguments.first_seed, arguments.first_seed + arguments.seeds),
+            faults=arguments.faults,
+            job_s=duration_s(arguments.job_time),
+            figures=figures,
+        )
+        return command.simulate(setting, arguments.plot, timeline=arguments.timeline)
+    except (command.BadRequest, ValueError) as fault:
+        raise _Complaint(EX_USAGE, "\nobserverd: ".join(str(fault).splitlines())) from None
 
 
 def _load(

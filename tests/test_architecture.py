@@ -18,7 +18,7 @@ FLOORS = (
     ("executors",),
     ("receiver", "runner", "journal", "record"),
     ("service",),
-    ("assembly", "background", "by_hand", "commands", "schedules"),
+    ("assembly", "background", "by_hand", "commands", "schedules", "simulation"),
     ("cli",),
     ("__main__",),
 )
@@ -28,7 +28,7 @@ THIRD_PARTY = {
     "cattrs": {"config"},
     "boto3": {"aws"},
     "botocore": {"aws", "by_hand", "cloudwatch_logs", "instance", "sqs"},
-    "cronsim": {"schedules"},
+    "cronsim": {"schedules", "simulation"},
     "daemon": {"background"},
     "ec2_metadata": {"instance"},
     "mypy_boto3_autoscaling": {"aws", "instance"},

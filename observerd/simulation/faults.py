@@ -1,0 +1,144 @@
+"""What can go wrong, and one seed's choice of it. A plan is a value."""
+
+import random
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from observerd.simulation.crontab import Schedule, instants
+
+DAY_S = 86_400.0
+# 2026-11-23, a Monday, 00:00 UTC. No history depends on the day it is made.
+EPOCH = 1_795_392_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault: how many to expect in a history, and how long one lasts."""
+
+    text: str
+    expected: float
+    low_s: float = 0.0
+    high_s: float = 0.0
+
+
+# Faults of the cloud first, then of an instance, then of the daemon and of people. Those of which none is
+# expected have to be asked for: against never-ready stands a person alone (the Stalled alarm), and against
+# shrunk-by-hand a protection from scale-in that the daemon does not set yet.
+KINDS = {
+    "queue-down": Kind("SQS answers every call with an error", 0.3, 2, 600),
+    "queue-hangs": Kind("SQS answers no call", 0.2, 2, 300),
+    "slow-calls": Kind("calls take seconds", 0.6, 60, 1_800),
+    "lost-answers": Kind("a call is carried out, but its answer is lost", 0.6, 60, 1_800),
+    "empty-answers": Kind("a receive finds nothing although a message waits", 0.3, 60, 900),
+    "group-down": Kind("Auto Scaling throttles every call", 0.5, 10, 900),
+    "wake-fails": Kind("the producer cannot wake the group", 0.5, 60, 3_600),
+    "producer-fails": Kind("the producer fails before or after it has sent", 0.5, 30, 900),
+    "fires-twice": Kind("the scheduler delivers every event twice", 0.3, 60, 3_600),
+    "late-metrics": Kind("metrics come minutes late", 0.3, 600, 3_600),
+    "launch-fails": Kind("no instance can be launched", 0.3, 60, 1_200),
+    "zone-lost": Kind("an Availability Zone and all in it is gone", 0.2, 600, 3_600),
+    "dead-letter-denied": Kind("the dead-letter queue takes nothing", 0.2, 300, 3_600),
+    "spot": Kind("a Spot instance is reclaimed", 0.5),
+    "hardware": Kind("an instance dies without a word", 0.4),
+    "partition": Kind("an instance reaches nothing", 0.5, 5, 900),
+    "slow-boot": Kind("the next instance needs minutes to boot", 0.2, 60, 400),
+    "never-ready": Kind("the next instance boots, but its daemon never comes up", 0.0),
+    "crash": Kind("the daemon is killed", 0.6),
+    "hang": Kind("the daemon's main thread stands still", 0.4, 5, 600),
+    "crash-loop": Kind("the daemon dies at every start", 0.2),
+    "bad-jobs": Kind("jobs fail, hang or ignore TERM", 0.6, 600, 7_200),
+    "ended-by-hand": Kind("a person ends an instance", 0.3),
+    "shrunk-by-hand": Kind("a person sets the desired capacity to 0", 0.0),
+    "restarted-by-hand": Kind("a person restarts the daemon", 0.2),
+}
+
+PRESETS = {
+    "none": frozenset[str](),
+    "all": frozenset(name for name, kind in KINDS.items() if kind.expected),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One fault: from at (seconds after the start) for so long; where picks the instance or the zone."""
+
+    at: float
+    kind: str
+    for_s: float
+    where: int
+
+    def __str__(self) -> str:
+        lasting = f" for {self.for_s:.0f} s" if self.for_s else ""
+        return f"{self.kind}: {KINDS[self.kind].text}{lasting}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is settled before a history begins."""
+
+    seed: int
+    days: float
+    schedules: tuple[Schedule, ...]
+    faults: tuple[Fault, ...] = ()
+    job_s: float = 120.0
+    """The median run time of a job."""
+    start: float = EPOCH
+
+    @property
+    def end(self) -> float:
+        """After it no schedule fires and no fault begins."""
+        return self.start + self.days * DAY_S
+
+    def due(self) -> list[tuple[float, str]]:
+        """Every run: its instant and its job."""
+        runs = [(at, line.job) for line in self.schedules for at in instants(line, self.start, self.end)]
+        return sorted(runs)
+
+    def draw(self, *names: object) -> random.Random:
+        """The random source of one thing in this history, the same whatever else happens in it."""
+        return random.Random("/".join(map(str, (self.seed, *names))))  # noqa: S311 repeatable
+
+
+def draw_plan(
+    seed: int, days: float, schedules: tuple[Schedule, ...], kinds: Collection[str], job_s: float = 120.0
+) -> Plan:
+    """One seed's plan; without schedules, with a crontab of its own."""
+    bare = Plan(seed, days, schedules or made_up(Plan(seed, days, ()).draw("crontab")), job_s=job_s)
+    return replace(bare, faults=tuple(sorted(_faults(bare, kinds))))
+
+
+def made_up(draw: random.Random) -> tuple[Schedule, ...]:
+    """A crontab with bursts, lone runs and jobs that meet: what shows a scheduler's corners in one day."""
+    hour = draw.randrange(24)
+    minute = draw.randrange(60)
+    candidates = (
+        f"{minute} {hour} * * *",
+        f"*/{draw.choice((2, 3, 4, 5, 6))} {hour} * * *",
+        f"{minute}-{min(59, minute + draw.randrange(4))} {draw.randrange(24)} * * *",
+        f"{draw.randrange(60)} */{draw.choice((4, 6, 8))} * * *",
+        f"{minute},{(minute + draw.choice((3, 4, 5))) % 60} {draw.randrange(24)} * * *",
+    )
+    chosen = draw.sample(candidates, draw.choice((1, 2, 2, 3)))
+    return tuple(Schedule(expression, f"job-{number}") for number, expression in enumerate(chosen, 1))
+
+
+def _faults(plan: Plan, kinds: Iterable[str]) -> Iterator[Fault]:
+    due = plan.due()
+    for kind in sorted(kinds):
+        # Each kind has a source of its own: leaving one out moves no other.
+        draw = plan.draw("faults", kind)
+        expected = KINDS[kind].expected or 1.0
+        # A history is about one day's trouble however long it is; a longer one has more of it.
+        count = sum(draw.random() < expected / 2 for _ in range(round(2 * max(1.0, plan.days))))
+        for _ in range(count):
+            yield _fault(plan, kind, due, draw)
+
+
+def _fault(plan: Plan, kind: str, due: list[tuple[float, str]], draw: random.Random) -> Fault:
+    low_s, high_s = KINDS[kind].low_s, KINDS[kind].high_s
+    # Trouble at rest shows nothing: most faults come while there is something to break.
+    near = draw.choice(due)[0] - plan.start + draw.uniform(-120.0, 600.0) if due else 0.0
+    at = near if due and draw.random() < 0.9 else draw.uniform(0.0, plan.days * DAY_S)  # noqa: PLR2004 as above
+    # Short ones are as likely as long ones.
+    for_s = low_s * (high_s / low_s) ** draw.random() if low_s else 0.0
+    return Fault(max(0.0, at), kind, round(for_s, 1), draw.randrange(1_000))

@@ -1,0 +1,55 @@
+"""The real core in the world of virtual time: promises kept, and planted bugs found."""
+
+import pytest
+
+from observerd.simulation.command import kinds_of
+from observerd.simulation.crontab import BadCrontab, read_crontab
+from observerd.simulation.faults import PRESETS, draw_plan
+from observerd.simulation.runner import Life
+from observerd.simulation.seed import SeedWorld
+from observerd.simulation.tally import percentile
+from observerd.simulation.world import World
+
+ALL = PRESETS["all"]
+
+
+def first_broken(seeds, world=World, kinds=ALL):
+    histories = (world(draw_plan(seed, 1.0, (), kinds)).play() for seed in range(seeds))
+    return next((each.broken.name for each in histories if each.broken), None)
+
+
+def test_every_promise_is_kept_under_all_faults():
+    assert None is first_broken(150)
+
+
+def test_one_seed_is_one_history():
+    one, other = (World(draw_plan(7, 1.0, (), ALL)).play() for _ in range(2))
+    assert one.timeline == other.timeline
+    assert one.timeline
+
+
+def test_the_seeds_design_needs_about_ten_minutes_for_a_daily_job():
+    nightly = read_crontab("0 3 * * * /usr/local/bin/nightly-feed")
+    histories = [SeedWorld(draw_plan(seed, 1.0, nightly, ())).play() for seed in range(60)]
+    delays = sorted(run.delay_s for each in histories for run in each.runs if run.delay_s is not None)
+    assert 400 < percentile(delays, 0.5) < 900
+
+
+def test_a_message_deleted_before_the_work_is_found(monkeypatch):
+    execute = Life._exec
+
+    def delete_first(self, run):
+        self._world.queue.delete(self.message, self._holder)
+        execute(self, run)
+
+    monkeypatch.setattr(Life, "_exec", delete_first)
+    assert "deleted" == first_broken(10, kinds=())
+
+
+def test_a_crontab_fault_names_its_line():
+    with pytest.raises(BadCrontab, match=r"line 2: .*61"):
+        read_crontab("0 3 * * * good\n61 3 * * * bad\n")
+
+
+def test_kinds_are_added_and_taken_away():
+    assert ALL - {"spot"} == kinds_of("all,-spot")
