@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-system system-packages lint bench clean
+.PHONY: demo test test-system system-packages rpm lint bench clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demo $(ARGS)
@@ -14,6 +14,13 @@ test: $(VENV)/.dev
 # On a real systemd: root on Debian. The mounts of its machines end with it, whatever happens.
 test-system: $(VENV)/.dev system-packages
 	unshare --mount -- $(BIN)/python -m pytest tests/system $(ARGS)
+
+# The interpreter that the package is for; Amazon Linux 2023 has both.
+RPM_PYTHON ?= $(if $(wildcard /usr/bin/python3.13),python3.13,python3.11)
+
+rpm: $(VENV)/.demo
+	@packaging/rpm/build.sh $(BIN)/python $(RPM_PYTHON) dist
+	@packaging/rpm/report.sh dist/*.noarch.rpm
 
 SYSTEM_PACKAGES := systemd dbus systemd-container rpm createrepo-c dnf rpmlint iproute2 procps util-linux
 

@@ -133,15 +133,16 @@ class Machine:
         if self._leader is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._leader, signal.SIGKILL)
-        self._end()
+        self.wait_for_end()
 
     def reboot(self):
         """Shut it down in order and boot it anew."""
         self.run("systemctl", "poweroff", "--no-block")
-        self._end()
+        self.wait_for_end()
         self.boot()
 
-    def _end(self):
+    def wait_for_end(self):
+        """Wait until it is off, and take its cgroups away."""
         try:
             self._nspawn.wait(60)
         finally:
