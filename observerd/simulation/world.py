@@ -236,7 +236,9 @@ class World:
         return self.stack.idle_timeout_s + leak_s + self.stack.hook_timeout_s
 
     def unattended_s(self) -> float:
-        return self.figures.metric_delay_s + WAKE_MARGIN_S + (LATE_METRICS_S if self.late_metrics else 0.0)
+        # What was late when the fault ended still is.
+        late = any(fault.kind == "late-metrics" for fault in self.plan.faults)
+        return self.figures.metric_delay_s + WAKE_MARGIN_S + (LATE_METRICS_S if late else 0.0)
 
     def _waits_s(self) -> float | None:
         waiting = self.queue.takeable()
