@@ -44,11 +44,6 @@ MUTANTS = {
         for each in messages:
             if each.id in known:""",
     ),
-    "releases a second delivery while draining": (
-        consumer,
-        "if each.id in self.running:",
-        "if each.id in self.running and self.phase is Phase.RUNNING:",
-    ),
     "polls while it polls": (consumer, "        self.polling = True\n", "        self.polling = False\n"),
     "asks for more than the free slots": (
         consumer,
@@ -148,6 +143,12 @@ MUTANTS = {
 
 # Found by one history each: the world would need long to come by them.
 BY_HISTORY = {
+    "releases a second delivery while draining": (
+        consumer,
+        "if each.id in self.running:",
+        "if each.id in self.running and self.phase is Phase.RUNNING:",
+        partial(play, "a second delivery is not released while draining either"),
+    ),
     "waits for a receiver that is dead": (
         consumer,
         "alive = name != RECEIVER",
