@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 
 # One process more than there are processors: most tests wait for processes of their own.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist loadgroup --ignore tests/system $(ARGS)
 
 # On a real systemd: root on Debian. The mounts of its machines end with it, whatever happens.
 test-system: $(VENV)/.dev system-packages

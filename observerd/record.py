@@ -1,4 +1,4 @@
-"""The record of every run, from received to settled: one JSON line an event, for `runs` and `why` to read.
+"""The record of every run, from received to settled: one JSON line an event.
 
 Each line has "at" (UTC), "event" and "worker"; those of a run also have its run_id, job, scheduled_time and
 attempt. What comes before these (sent, woken), the producer writes into its own log group.

@@ -78,6 +78,8 @@ def test_the_configuration_is_an_aligned_table_with_origins():
         "auto_scaling_group     -                  default\n"
         "lifecycle_hook         -                  default\n"
         "log_group              -                  default\n"
+        "stack                  -                  default\n"
+        "cloudwatch_metrics     job                default\n"
         "log_level              info               default\n"
         "log_format             auto               default\n"
         'metrics_listen         ""                 --metrics-listen\n'

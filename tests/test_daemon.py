@@ -322,6 +322,7 @@ def test_a_queue_that_is_denied_later_lets_the_job_finish_first(sqs, daemon):
     sqs.send_job("until")
     with daemon(slots=2) as running:
         running.wait_for_ledger("start")
+        sqs.wait_for(lambda it: it.waiting == 1)
         sqs.fail("ReceiveMessage", "error", code="AccessDenied", status=400)
         sqs.send_job("note")  # Ends the poll that is on its way; the next one is denied.
         running.wait_for("receiving failed")

@@ -100,18 +100,6 @@ def options_of_unit(name):
     return {line for line in text.splitlines() if line and not line.startswith(("#", "["))}
 
 
-def test_both_services_have_the_same_sandbox():
-    """One says why it needs what it has; the other runs the same program for a minute."""
-    sandbox = re.compile(
-        r"Capa|Ambient|NoNew|Protect|Private|Device|Restrict[A-Z]|Lock|Memory|RemoveIPC|Key|System"
-    )
-    first, second = (
-        {line for line in options_of_unit(name) if sandbox.match(line)}
-        for name in ("observerd.service", "observerd-failed.service")
-    )
-    assert first == second
-
-
 def test_the_service_is_in_no_ordering_cycle_with_cloud_init():
     """cloud-final.service is after multi-user.target, which is after us."""
     (after,) = [line for line in options_of_unit("observerd.service") if line.startswith("After=")]

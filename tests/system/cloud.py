@@ -47,7 +47,7 @@ class Cloud:
         self.metadata = {
             "meta-data/instance-id": INSTANCE,
             "meta-data/placement/region": "eu-west-1",
-            "meta-data/tags/instance": "aws:autoscaling:groupName",
+            "meta-data/tags/instance/": "aws:autoscaling:groupName",
             "meta-data/tags/instance/aws:autoscaling:groupName": GROUP,
             "meta-data/autoscaling/target-lifecycle-state": "InService",
             "meta-data/iam/security-credentials/": "worker",
@@ -83,7 +83,7 @@ class Cloud:
         machine.write("/etc/observerd/jobs.d/jobs.toml", jobs)
         machine.write(
             "/etc/sysconfig/observerd",
-            f"AWS_ENDPOINT_URL_LOGS={self.endpoint}\nAWS_ENDPOINT_URL_AUTO_SCALING={self.endpoint}\n"
+            f"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS={self.endpoint}\nAWS_ENDPOINT_URL_AUTO_SCALING={self.endpoint}\n"
             f"AWS_EC2_METADATA_SERVICE_ENDPOINT={self.endpoint}\n",
         )
 

@@ -38,7 +38,10 @@ def shim(tmp_path_factory):
 @pytest.fixture(scope="session")
 def installed(package, shim, tmp_path_factory):
     """A layer over the host's root: the package installed, as an image has it."""
-    layer = tmp_path_factory.mktemp("installed") / "layer"
+    base = tmp_path_factory.mktemp("installed")
+    # On a file system of its own: overlayfs refuses a layer that lies within the one below it.
+    subprocess.run(("mount", "-t", "tmpfs", "-o", "size=1g,mode=755", "tmpfs", base), check=True)
+    layer = base / "layer"
     with Machine() as machine:
         for each in (shim, package):
             shutil.copy(each, machine.root / "root")
@@ -47,7 +50,8 @@ def installed(package, shim, tmp_path_factory):
         machine.wait_for_end()
         # With what overlayfs says of removed files, which is in devices and extended attributes.
         subprocess.run(("cp", "--archive", machine.written, layer), check=True)
-    return layer
+    yield layer
+    subprocess.run(("umount", "--lazy", base), check=True)
 
 
 @pytest.fixture
