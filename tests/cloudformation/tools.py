@@ -1,5 +1,6 @@
 """Tools that cannot share our environment: each has its own under build/, made when its lock changes."""
 
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -16,8 +17,12 @@ def environment(name):
     lock = ROOT / "requirements" / f"{name}.txt"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     home = ROOT / "build" / f"{name}-{digest}"
-    if not (home / "complete").exists():
-        _make(home, lock)
+    home.parent.mkdir(exist_ok=True)
+    # Tests run side by side: the first to come makes it, the others wait.
+    with home.with_suffix(".lock").open("w") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        if not (home / "complete").exists():
+            _make(home, lock)
     return home / "bin"
 
 
