@@ -61,6 +61,8 @@ def run(
     command cannot be started.
     """
     started_at = time.monotonic()
+    # Before the child: a daemon killed between the two would leave it to nobody.
+    warden.start()
     child = _spawn(command)
     try:
         warden.watch(child.pid)

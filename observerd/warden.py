@@ -47,6 +47,11 @@ class Warden:
         self._groups: set[int] = set()
         self._process: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        """To be called before a process that bears the mark is started. Raises OSError when it cannot be."""
+        with self._lock:
+            self._started()
+
     def watch(self, group: int) -> None:
         """Have the process group killed if this process dies. Raises OSError when none can be started."""
         with self._lock:

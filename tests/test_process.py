@@ -416,3 +416,15 @@ def test_a_warden_leaves_alone_what_it_was_told_to_forget(warden):
     assert sleeper.poll() is None
     sleeper.kill()
     sleeper.wait(10)
+
+
+def test_the_warden_is_there_before_the_child(bell, monkeypatch):
+    """A daemon killed between the two would leave the child to nobody."""
+    there = []
+    warden = Warden()
+    spawn = process._spawn
+    monkeypatch.setattr(process, "_spawn", lambda it: there.append(warden._process is not None) or spawn(it))
+    run(sh("true"), bell, warden)
+    warden.close()
+
+    assert [True] == there
