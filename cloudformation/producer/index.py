@@ -36,7 +36,7 @@ def handler(event: Any, _context: object) -> dict[str, Any]:
     """
     body = message(event, datetime.now(UTC))
     sent = send(body, event.get("overlap", "queue"))
-    return sent | wake_safely(body["job"])
+    return sent | wake_safely(sent)
 
 
 def message(event: Any, now: datetime) -> dict[str, Any]:
@@ -87,18 +87,21 @@ def send(body: dict[str, Any], overlap: str) -> dict[str, Any]:
         # SQS hands out one message of a group at a time: the runs of a job queue up.
         MessageGroupId=body["job"] if overlap == "queue" else run,
     )
-    facts = {"job": body["job"], "scheduled_time": body["scheduled_time"], "message_id": sent["MessageId"]}
-    _log(message="message sent", **facts)
+    facts = {"run_id": run[:16], "job": body["job"], "scheduled_time": body["scheduled_time"]}
+    facts["message_id"] = sent["MessageId"]
+    _log(event="sent", **facts)
     return facts
 
 
-def wake_safely(job: str) -> dict[str, Any]:
+def wake_safely(sent: dict[str, Any]) -> dict[str, Any]:
     """Wake the group, or count a failure: the message is safe, and the Wake alarm will do it."""
     try:
-        return {"woken": wake(os.environ["AUTO_SCALING_GROUP"])}
+        woken: dict[str, Any] = {"woken": wake(os.environ["AUTO_SCALING_GROUP"])}
+        _log(event="woken", **sent, **woken)
     except Exception as error:  # noqa: BLE001  A retry of the whole call would mend nothing.
-        _log(**_counted("WakeFailed"), message="wake failed", job=job, error=str(error))
-        return {"woken": False, "error": str(error)}
+        woken = {"woken": False, "error": str(error)}
+        _log(event="wake_failed", **_counted("WakeFailed"), **sent, **woken)
+    return woken
 
 
 def wake(group: str) -> bool:

@@ -14,6 +14,7 @@ from moto import mock_aws
 
 from cloudformation.producer import index
 from cloudformation.template import HERE, load
+from observerd.core.request import run_id_of
 
 EVENT = {
     "job": "nightly-feed",
@@ -166,6 +167,7 @@ def test_a_wake_that_failed_is_counted(stack, monkeypatch, capsys):
     monkeypatch.setenv("AUTO_SCALING_GROUP", "gone")
     index.handler(EVENT, None)
     _, line = lines(capsys)
+    assert "wake_failed" == line["event"]
     [series] = line["_aws"]["CloudWatchMetrics"]
     alarm = load("observerd.yaml")["Resources"]["ProducerAlarm"]["Properties"]
     [watched] = [it["MetricStat"]["Metric"] for it in alarm["Metrics"] if it["Id"] == "unwoken"]
@@ -175,16 +177,15 @@ def test_a_wake_that_failed_is_counted(stack, monkeypatch, capsys):
     assert (line["Stack"], line["WakeFailed"], line["job"]) == ("cron", 1, "nightly-feed")
 
 
-def test_a_good_call_is_one_line_of_json(stack, capsys):
+def test_a_good_call_is_two_events_of_the_run_that_the_worker_will_record(stack, capsys):
     answer = index.handler(EVENT, None)
-    assert lines(capsys) == [
-        {
-            "message": "message sent",
-            "job": "nightly-feed",
-            "scheduled_time": "2026-11-23T18:00:00Z",
-            "message_id": answer["message_id"],
-        }
-    ]
+    run = {
+        "run_id": run_id_of("nightly-feed", "2026-11-23T18:00:00Z"),
+        "job": "nightly-feed",
+        "scheduled_time": "2026-11-23T18:00:00Z",
+        "message_id": answer["message_id"],
+    }
+    assert lines(capsys) == [{"event": "sent", **run}, {"event": "woken", **run, "woken": True}]
 
 
 def test_by_hand_the_time_is_now_to_the_second():
