@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demo $(ARGS)
 
+# One process more than there are processors: most tests wait for processes of their own.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --ignore tests/system $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist loadgroup --ignore tests/system $(ARGS)
 
 # On a real systemd: root on Debian. The mounts of its machines end with it, whatever happens.
 test-system: $(VENV)/.dev system-packages

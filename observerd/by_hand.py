@@ -7,6 +7,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from observerd import signals
 from observerd.bell import Bell
 from observerd.core.events import Cause, Message
 from observerd.core.request import BadMessage, Request, deduplication_id, instant_text, read_request
@@ -37,8 +38,7 @@ def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str
     if isinstance(planned, Refusal):
         raise BadRequest(planned.reason)
     bell = Bell()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: bell.ring(Cause.STOP, None))
+    signals.listen((signal.SIGTERM, signal.SIGINT), lambda _: bell.ring(Cause.STOP, None))
     executor = DirectExecutor(loaded.config.default_user, loaded.config.job_environment)
     try:
         ended = executor.run(planned, _write, bell)

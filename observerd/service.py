@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from observerd import signals
 from observerd.bell import Bell
 from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, Consumer, Phase
 from observerd.core.events import (
@@ -79,9 +80,9 @@ class Service:
         self._status = ""
 
     def listen_for_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # SimpleQueue.put is re-entrant; nothing else may be done in a handler.
-            signal.signal(number, lambda n, _: self._inbox.put(StopRequested(signal.Signals(n).name)))
+        signals.listen(
+            (signal.SIGTERM, signal.SIGINT), lambda number: self._inbox.put(StopRequested(number.name))
+        )
 
     def first_poll(self, receiver: Hand[Poll | Release]) -> None:
         """Have the first receive on its way while the rest of the crew is still being put together."""

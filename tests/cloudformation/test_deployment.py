@@ -17,7 +17,7 @@ from cloudformation.template import HERE, load
 from tests.cloudformation.emulator import LACKING
 
 # The first of these tests makes the emulator's environment, if the lock has changed.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("emulator")]
 
 # moto 5.2.5 reports success and makes nothing of these. The demo lives with that; the list may only shrink.
 SKIPPED_BY_MOTO = {
