@@ -155,10 +155,11 @@ class Story:
             case self._names.object_path:
                 self._mark("stored", at)
                 yield "job", f"object stored: s3:/{call.action.removeprefix('PUT ')}"
-            case "DeleteMessage" if call.caller == "WORKER":
+            case "DeleteMessage" | "DeleteMessageBatch" if call.caller == "WORKER":
                 self._mark("deleted", at)
-                self.deletions += 1
-                yield "worker", "message deleted"
+                for _ in range(_deleted(call)):
+                    self.deletions += 1
+                    yield "worker", "message deleted"
             case "TerminateInstanceInAutoScalingGroup":
                 self._mark("given up", at)
                 self._given_up_at = call.ended_at
@@ -228,3 +229,8 @@ def _remark(said: Said) -> str:
 def _farewell(left: Left) -> str:
     how = f"status {left.status}" if left.status >= 0 else f"signal {-left.status}"
     return f"daemon ended with {how}" + (", when the machine was switched off" if left.told else "")
+
+
+def _deleted(call: Called) -> int:
+    """How many messages a call has deleted: one, unless it is a batch."""
+    return len(call.answer["Successful"]) if call.action == "DeleteMessageBatch" else 1

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,9 +11,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from observerd.core.events import Attribute, Extended, Message, ReceiveFault
+from observerd.gathering import Gathering
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+# The most that a batch call takes (SQS API Reference, DeleteMessageBatch).
+BATCH = 10
 
 _HANDLE_REFUSED = ("ReceiptHandleIsInvalid", "InvalidReceiptHandle", "MessageNotInflight")
 # An expired handle is named in the text of this one only.
@@ -55,6 +59,7 @@ class Queue:
         self.visibility_timeout_s = int(visibility_timeout_s)
         self._poller = poller
         self._dead_letter_url = dead_letter_url
+        self._deletes = Gathering(self._delete_all, BATCH)
 
     def equip(self, settler: "SQSClient", extender: "SQSClient") -> None:
         """Hand over the clients that nothing needs before the first receive has answered."""
@@ -95,8 +100,11 @@ class Queue:
         return Extended(asked_at, kept, refused, tuple(set(handles) - set(kept) - set(refused)))
 
     def delete(self, message: Message) -> None:
-        """Delete the message. Raises HandleRefused, SqsFault."""
-        _call(self._settler.delete_message, QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
+        """Delete the message, in one call with what other threads delete just then.
+
+        Raises HandleRefused, SqsFault.
+        """
+        self._deletes.do(message)
 
     def release(self, message: Message, delay_s: int) -> None:
         """Show the message to others after delay_s seconds. Raises HandleRefused, SqsFault."""
@@ -128,6 +136,30 @@ class Queue:
         if self._dead_letter_url is None:
             self._dead_letter_url = self._redrive_url()
         return self._dead_letter_url
+
+    def _delete_all(self, messages: Sequence[Message]) -> list[Exception | None]:
+        """What is to be raised of each."""
+        if len(messages) == 1:
+            return [self._delete_one(messages[0])]
+        entries = [
+            {"Id": str(place), "ReceiptHandle": each.receipt_handle} for place, each in enumerate(messages)
+        ]
+        try:
+            answer = _call(self._settler.delete_message_batch, QueueUrl=self.url, Entries=entries)
+        except (HandleRefused, SqsFault) as fault:
+            # Said of the call, not of one handle: whoever it belongs to tries again, and then perhaps alone.
+            kind = fault.fault if isinstance(fault, SqsFault) else ReceiveFault.UNREACHABLE
+            return [SqsFault(kind, str(fault)) for _ in messages]
+        told: dict[str, Exception | None] = {each["Id"]: None for each in answer.get("Successful", ())}
+        told |= {each["Id"]: _fault(each) for each in answer.get("Failed", ())}
+        return [told.get(entry["Id"], _unsaid()) for entry in entries]
+
+    def _delete_one(self, message: Message) -> Exception | None:
+        try:
+            _call(self._settler.delete_message, QueueUrl=self.url, ReceiptHandle=message.receipt_handle)
+        except (HandleRefused, SqsFault) as fault:
+            return fault
+        return None
 
     def _redrive_url(self) -> str:
         answer = _call(
@@ -210,10 +242,18 @@ def _refuses(code: str, text: str) -> bool:
 def _raise(error: ClientError | BotoCoreError | ResponseParserError) -> NoReturn:
     if not isinstance(error, ClientError):
         raise SqsFault(ReceiveFault.UNREACHABLE, " ".join(str(error).split())) from error
-    told = error.response.get("Error", {})
+    raise _fault(error.response.get("Error", {})) from error
+
+
+def _unsaid() -> SqsFault:
+    return SqsFault(ReceiveFault.UNREACHABLE, "the answer does not say what became of it")
+
+
+def _fault(told: Any) -> HandleRefused | SqsFault:
+    """Of an error, or of a batch's failed entry: both have a Code and a Message."""
     code, text = str(told.get("Code", "")), " ".join(str(told.get("Message", "")).split())
     if _refuses(code, text):
-        raise HandleRefused(f"{code}: {text}") from error
+        return HandleRefused(f"{code}: {text}")
     # Codes come with and without a prefix such as "AWS.SimpleQueueService.".
     kinds = (kind for kind, codes in _FAULTS.items() if code.endswith(codes))
-    raise SqsFault(next(kinds, ReceiveFault.UNREACHABLE), f"{code}: {text}") from error
+    return SqsFault(next(kinds, ReceiveFault.UNREACHABLE), f"{code}: {text}")

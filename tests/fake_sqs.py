@@ -240,10 +240,18 @@ class FakeSqs:
         return {}
 
     def _ChangeMessageVisibilityBatch(self, request):  # noqa: N802
-        done, failed = [], []
-        for entry in request["Entries"]:
+        return self._batch(request, self._ChangeMessageVisibility)
+
+    def _DeleteMessageBatch(self, request):  # noqa: N802
+        return self._batch(request, self._DeleteMessage)
+
+    def _batch(self, request, one):
+        entries, done, failed = request["Entries"], [], []
+        if not 1 <= len(entries) <= 10 or len({entry["Id"] for entry in entries}) < len(entries):
+            raise Refused("TooManyEntriesInBatchRequest", "One to ten entries, each with an Id of its own.")
+        for entry in entries:
             try:
-                self._ChangeMessageVisibility({"QueueUrl": request["QueueUrl"], **entry})
+                one({"QueueUrl": request["QueueUrl"], **entry})
                 done.append({"Id": entry["Id"]})
             except Refused as refused:
                 failed.append(

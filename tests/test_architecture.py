@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "observerd"
 # From the ground up: a room may import from its own floor and from those below.
 FLOORS = (
     ("core",),
-    ("bell", "console", "logs", "signals", "systemd"),
+    ("bell", "console", "gathering", "logs", "signals", "systemd"),
     ("aws", "config", "instance", "metrics", "sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
     ("crew", "joblog", "process"),
     ("executors",),

@@ -514,6 +514,12 @@ def test_a_call_that_was_refused_is_shown_and_proves_nothing(story):
     assert story.deletions == 0
 
 
+def test_a_batch_deletes_as_many_as_its_answer_says(story):
+    story.told(called("DeleteMessage", answer={}), 1.0)
+    story.told(called("DeleteMessageBatch", answer={"Successful": [{"Id": "0"}, {"Id": "1"}]}), 2.0)
+    assert story.deletions == 3
+
+
 def test_what_the_daemon_complains_of_is_shown_whole(story):
     (line,) = story.told(Said("i-1", "observerd: queue_url: not set", {}), 1.0)
     assert (line.text, line.bad) == ("observerd: queue_url: not set", True)
