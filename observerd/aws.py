@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config as BotoConfig
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -30,12 +31,56 @@ POLL_READ_S = 30
 CALL_READ_S = 10
 # Attempts of one call, the first included; waits between them are botocore's.
 CALL_ATTEMPTS = 3
+# FilterLogEvents may be called five times a second in an account and region (CloudWatch Logs quotas).
+PATIENT_ATTEMPTS = 6
 
 _REGION_IN_HOST = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$")
 
 
 class NoRegion(Exception):
     """The region is not known. The text is one line: what to set."""
+
+
+class Unanswered(Exception):
+    """AWS refused or did not answer. The text is one line.
+
+    code is AWS's, or the name of what was raised; denied: for want of a permission.
+    """
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.denied = code.startswith(("AccessDenied", "UnauthorizedOperation", "AuthorizationError"))
+
+
+def ask(method: Callable[..., Any], **request: Any) -> Any:
+    """The answer of one call of a client's. Raises Unanswered."""
+    try:
+        return method(**request)
+    except ClientError as error:
+        told = error.response.get("Error", {})
+        code, text = str(told.get("Code", "")), " ".join(str(told.get("Message", "")).split())
+        raise Unanswered(f"{error.operation_name}: {text or code}", code) from error
+    except BotoCoreError as error:
+        raise Unanswered(" ".join(str(error).split()), type(error).__name__) from error
+
+
+class Account:
+    """Makes clients for a person's commands. Raises NoRegion."""
+
+    def __init__(self, region: str | None) -> None:
+        self._core = botocore.session.get_session()
+        known = region or os.environ.get("AWS_REGION") or self._core.get_config_variable("region")
+        if not known:
+            raise NoRegion("region: not known (give --region, or set AWS_REGION)")
+        self.region: str = known
+
+    def client(self, service: str, endpoint: str | None = None) -> Any:
+        """A client of the service. Its calls are tried again for half a minute or so."""
+        config = _config(CALL_READ_S, PATIENT_ATTEMPTS, connections=4)
+        return self._core.create_client(
+            service, region_name=self.region, endpoint_url=endpoint, config=config
+        )
 
 
 class Clients:

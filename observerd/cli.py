@@ -21,6 +21,8 @@ MOST = 1_000
 
 # sysexits.h
 EX_OK, EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 65, 66, 69, 75, 78
+# 128 + SIGINT, as shells have it.
+EX_INTERRUPTED = 130
 
 EPILOG = """\
 exit status (sysexits.h):
@@ -86,10 +88,35 @@ def _parser() -> argparse.ArgumentParser:
         ("jobs", _jobs, "list the jobs that are defined"),
     ):
         _command(commands, name, action, text).add_argument("--json", action="store_true", help="as JSON")
+    _add_operations(commands)
     _add_schedules(commands)
     _add_simulate(
         _command(commands, "simulate", _simulate, "play the seed's design and ours in virtual time")
     )
+    return parser
+
+
+def _add_operations(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    """The subcommands that look at a stack from outside; `operations.command` has their work."""
+    what = "RUN, JOB@TIME (2026-11-23T18:00Z), or JOB for its last run"
+    runs = _operation(commands, "runs", "list what became of runs, also of those that never were")
+    runs.add_argument("--job", metavar="JOB", help="of this job alone")
+    runs.add_argument("--outcome", metavar="LIST", help="such as failed,timeout,missed,waiting,unsent")
+    why = _operation(commands, "why", "show one run's way, hop by hop, and what to look at next")
+    logs = _operation(commands, "logs", "print what a run printed")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
+    logs.add_argument("--attempt", type=_whole, metavar="N", help="default: the last that was started")
+    runs.add_argument("--since", metavar="WHEN", help="36h, 7d or 2026-11-23T18:00; default: 24h")
+    for parser in (why, logs):
+        parser.add_argument("run", metavar="RUN", help=what)
+        parser.add_argument("--since", metavar="WHEN", help="how far back to look for it; default: 14d")
+
+
+def _operation(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> _Parser:
+    parser = _command(commands, name, lambda arguments: _operate(name, arguments), text)
+    parser.add_argument("--stack", metavar="NAME", help="default: as configured, or OBSERVERD_STACK")
+    parser.add_argument("--region", metavar="REGION", help="default: as configured, or AWS_REGION")
+    parser.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 
@@ -307,6 +334,19 @@ def _jobs(arguments: argparse.Namespace) -> int:
     width = os.get_terminal_size().columns if sys.stdout.isatty() else None
     print(jobs(_load(arguments, {}, need_queue=False), as_json=arguments.json, width=width))
     return EX_OK
+
+
+def _operate(name: str, arguments: argparse.Namespace) -> int:
+    from observerd.operations import command  # noqa: PLC0415
+    from observerd.operations.trouble import Trouble  # noqa: PLC0415
+
+    config = _load(arguments, {}, need_queue=False).config
+    try:
+        return command.run(name, arguments, config)
+    except Trouble as fault:
+        raise _Complaint(fault.status, str(fault)) from None
+    except KeyboardInterrupt:
+        return EX_INTERRUPTED
 
 
 def _import_crontab(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ FLOORS = (
     ("receiver", "runner", "journal", "record"),
     ("service",),
     ("assembly", "background", "by_hand", "commands", "schedules", "simulation"),
+    ("operations",),
     ("cli",),
     ("__main__",),
 )

@@ -1,0 +1,91 @@
+"""The subcommands about a stack: what was asked in, text and exit status out."""
+
+import argparse
+import json
+import os
+import sys
+import time
+
+from observerd.aws import Account, NoRegion, region_of
+from observerd.config import Config, one_line
+from observerd.operations import logs, runs, why
+from observerd.operations.place import EX_CONFIG, Place, find
+from observerd.operations.reading import instant_ms
+from observerd.operations.screen import Screen, as_json, screen_of
+from observerd.operations.tale import time_text
+from observerd.operations.timeline import hops, picture
+from observerd.operations.trouble import Trouble
+
+EX_OK = 0
+
+
+def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
+    """Do what subcommand name asks. Returns the exit status. Raises Trouble."""
+    account = _account(arguments, config)
+    place = find(account, config, arguments.stack)
+    action = {"runs": _runs, "why": _why, "logs": _logs}[name]
+    return action(account, place, arguments)
+
+
+def _account(arguments: argparse.Namespace, config: Config) -> Account:
+    try:
+        return Account(arguments.region or config.region or region_of(config.queue_url))
+    except NoRegion as fault:
+        raise Trouble(str(fault), EX_CONFIG) from None
+
+
+def _screen() -> Screen:
+    return screen_of(sys.stdout, os.environ)
+
+
+def _runs(account: Account, place: Place, arguments: argparse.Namespace) -> int:
+    now = time.time()
+    wanted = runs.Wanted(
+        runs.moment(arguments.since or "24h", now), arguments.job, runs.outcomes(arguments.outcome)
+    )
+    told, doubt = runs.history(account, place, wanted, now)
+    if doubt:
+        print(f"observerd: {one_line(doubt)}", file=sys.stderr)
+    if arguments.json:
+        print(runs.json_text(told, now))
+    elif told:
+        print(runs.table(told, now, _screen()))
+    else:
+        print(f"no such run since {time_text(wanted.since)}")
+    return EX_OK
+
+
+def _why(account: Account, place: Place, arguments: argparse.Namespace) -> int:
+    now = time.time()
+    since = runs.moment(arguments.since or "14d", now)
+    story, found = why.story_of(account, place, why.read_asked(arguments.run), since)
+    known = why.evidence(account, place, story, found)
+    advice = why.advice(why.look(account, place, known, now), place)
+    if arguments.json:
+        steps = [{"at": time_text(hop.at), "hop": hop.name, "note": hop.note} for hop in hops(known, now)]
+        print(as_json({**story.values(now), "timeline": steps, "advice": advice}))
+    else:
+        print("\n".join([picture(known, now, _screen()), *([""] if advice else []), *map(one_line, advice)]))
+    return EX_OK
+
+
+def _logs(account: Account, place: Place, arguments: argparse.Namespace) -> int:
+    since = runs.moment(arguments.since or "14d", time.time())
+    story, _ = why.story_of(account, place, why.read_asked(arguments.run), since)
+    attempt = logs.attempt_of(story, arguments.attempt)
+    show = _show_json if arguments.json else _show_line
+    if arguments.follow:
+        logs.follow(account, place, story, attempt, show)
+    else:
+        for line in logs.Tape(account.client("logs"), place.logs(), attempt.log_stream or "").more():
+            show(line)
+    return EX_OK
+
+
+def _show_line(line: logs.Line) -> None:
+    # What a job printed must not act on a person's terminal; a file gets it as it is.
+    print("\t".join(map(one_line, line.text.split("\t"))) if sys.stdout.isatty() else line.text, flush=True)
+
+
+def _show_json(line: logs.Line) -> None:
+    print(json.dumps({"at": instant_ms(line.at), "line": line.text}, ensure_ascii=False), flush=True)

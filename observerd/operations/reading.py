@@ -1,0 +1,116 @@
+"""Reads the events of runs back from CloudWatch Logs: the workers' and the producer's, in order of time."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from observerd.aws import Unanswered, ask
+from observerd.operations.place import Place
+from observerd.operations.trouble import EX_NOPERM, EX_UNAVAILABLE, Trouble
+from observerd.record import STREAM_PREFIX
+
+# The events of one worker travel for a few seconds, and a wrong clock stamps them.
+SLACK_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event. at is Unix time."""
+
+    at: float
+    event: str
+    facts: Mapping[str, Any]
+
+    def text(self, key: str) -> str | None:
+        value = self.facts.get(key)
+        return None if value is None else str(value)
+
+    def number(self, key: str) -> float | None:
+        value = self.facts.get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+
+class Events:
+    """The events of one place. client is boto3's for CloudWatch Logs; read is told how many came so far."""
+
+    def __init__(self, client: Any, place: Place, read: Callable[[int], None] = lambda _: None) -> None:
+        self._client = client
+        self._place = place
+        self._read = read
+        self._count = 0
+
+    def of_runs(self, condition: str, since: float, until: float | None = None) -> list[Seen]:
+        """All of them that meet the condition, in order. Raises Trouble.
+
+        condition is what stands in the braces of a filter pattern (CloudWatch Logs User Guide).
+        """
+        found = [*self.of_workers(condition, since, until), *self.of_producer(condition, since, until)]
+        return sorted(found, key=lambda seen: seen.at)
+
+    def of_workers(self, condition: str, since: float, until: float | None = None) -> list[Seen]:
+        where = {"logGroupName": self._place.logs(), "logStreamNamePrefix": STREAM_PREFIX}
+        return list(self._found(where, condition, since, until))
+
+    def of_worker(self, worker: str, condition: str, since: float) -> list[Seen]:
+        where = {"logGroupName": self._place.logs(), "logStreamNames": [STREAM_PREFIX + worker]}
+        return list(self._found(where, condition, since, None))
+
+    def of_producer(self, condition: str, since: float, until: float | None = None) -> list[Seen]:
+        if self._place.producer_logs is None:
+            return []
+        return list(self._found({"logGroupName": self._place.producer_logs}, condition, since, until))
+
+    def _found(
+        self, where: Mapping[str, Any], condition: str, since: float, until: float | None
+    ) -> Iterator[Seen]:
+        request = {**where, "filterPattern": f"{{ {condition} }}", "startTime": int((since - SLACK_S) * 1000)}
+        if until is not None:
+            request["endTime"] = int((until + SLACK_S) * 1000)
+        while True:
+            answer = self._ask(request)
+            for each in answer.get("events", ()):
+                self._count += 1
+                if (seen := _seen(each)) is not None:
+                    yield seen
+            self._read(self._count)
+            # A page may be empty and not the last one (API Reference, FilterLogEvents).
+            if not (token := answer.get("nextToken")):
+                return
+            request["nextToken"] = token
+
+    def _ask(self, request: Mapping[str, Any]) -> Any:
+        try:
+            return ask(self._client.filter_log_events, **request)
+        except Unanswered as fault:
+            if fault.code == "ResourceNotFoundException":
+                # A group without a stream of that name: nothing has happened in it.
+                return {} if "stream" in str(fault) else self._no_group(request["logGroupName"])
+            raise Trouble(str(fault), EX_NOPERM if fault.denied else EX_UNAVAILABLE) from None
+
+    def _no_group(self, group: str) -> Any:
+        raise Trouble(f"there is no log group {group} (another --region, or another --stack?)")
+
+
+def _seen(given: Mapping[str, Any]) -> Seen | None:
+    """The event of a log line; None for a line that is none, such as what Lambda says of itself."""
+    try:
+        facts = json.loads(given["message"])
+        at = instant(facts["at"]) if "at" in facts else given["timestamp"] / 1000
+        return Seen(at, facts["event"], facts)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def instant(text: str) -> float:
+    """Unix time of an ISO 8601 text. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return moment.timestamp()
+
+
+def instant_ms(at: float) -> str:
+    """Unix time as "2026-11-23T18:00:00.123Z"."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,228 @@
+"""The timeline of one run: its hops from due to given up, and how they look in a terminal. No AWS here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from observerd.operations.reading import Seen, instant
+from observerd.operations.runs import STYLES, span
+from observerd.operations.screen import Screen, cut
+from observerd.operations.tale import RETRYING, RUNNING, VANISHED, WAITING, Attempt, Story
+
+_BAR = 20
+# A note cut shorter than this tells nothing; then the line may rather wrap.
+_LEAST_NOTE = 16
+# A machine that had booted this long before the message was sent was not started for it.
+_BEFORE_S = 5.0
+RUN = "ended"
+_GOING_ON = {
+    WAITING: "still waiting",
+    RUNNING: "still running",
+    RETRYING: "to be tried again",
+    VANISHED: "nothing more was heard",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """An instance's start, as the group's activities tell it. at is Unix time; fault: why it failed."""
+
+    at: float
+    instance_id: str | None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Something that happened to the run, at that Unix time."""
+
+    at: float
+    name: str
+    note: str = ""
+    after_run: bool = False
+    """Whether it is of the worker's life, when the run was over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known of one run. of_workers: worker_up, given_up and worker_left, by worker."""
+
+    story: Story
+    befell: Sequence[Seen] = ()
+    """duplicate, lease_lost, told_to_end"""
+    of_workers: dict[str, list[Seen]] = field(default_factory=dict)
+    launches: Sequence[Launch] = ()
+
+
+def hops(known: Evidence, now: float) -> list[Hop]:
+    """What happened, in order; with how it stands now, where it is not over."""
+    story = known.story
+    found = [] if story.scheduled_at is None else [Hop(story.scheduled_at, "due")]
+    for count, seen in enumerate(story.sent):
+        by_hand = "retried by hand" if seen.facts.get("by_hand") else ""
+        found.append(Hop(seen.at, "sent again" if count else "sent", by_hand))
+    found += [_woken(seen) for seen in story.woken]
+    for place, attempt in enumerate(story.attempts):
+        if attempt.worker not in {each.worker for each in story.attempts[:place]}:
+            found += _arrival(known, attempt)
+        found += _attempt(attempt, len(story.attempts))
+    found += [Hop(seen.at, seen.event.replace("_", " ")) for seen in known.befell]
+    if not story.attempts:
+        found += _launched(known, None)
+    found.sort(key=lambda hop: hop.at)
+    if found and now > found[-1].at and (doing := _GOING_ON.get(story.outcome(now))):
+        found.append(Hop(now, "now", doing))
+    return [*found, *_departure(known)]
+
+
+def _woken(seen: Seen) -> Hop:
+    if seen.event == "wake_failed":
+        return Hop(seen.at, "wake failed", seen.text("error") or "")
+    return Hop(
+        seen.at, "woken", "asked for a worker" if seen.facts.get("woken") else "a worker was wanted already"
+    )
+
+
+def _arrival(known: Evidence, attempt: Attempt) -> list[Hop]:
+    """How its worker came, if it came after the message was there."""
+    sent_at = attempt.sent_at or (known.story.sent[0].at if known.story.sent else None)
+    ups = [seen for seen in known.of_workers.get(attempt.worker, ()) if seen.event == "worker_up"]
+    if not ups or sent_at is None:
+        return []
+    up, booted = ups[0], ups[0].text("booted_at")
+    if up.at < sent_at:
+        return []
+    came = [Hop(up.at, "daemon up", attempt.worker)]
+    if booted is not None and instant(booted) > sent_at - _BEFORE_S:
+        came = [
+            *_launched(known, up.text("instance_id")),
+            Hop(instant(booted), "machine booted"),
+            *came,
+        ]
+    return came
+
+
+def _launched(known: Evidence, instance_id: str | None) -> list[Hop]:
+    """The start of that instance (None: of any), and the tries that failed before, those alike as one."""
+    found: list[Hop] = []
+    of_fault: dict[str, list[float]] = {}
+    for each in known.launches:
+        if each.fault:
+            of_fault.setdefault(each.fault, []).append(each.at)
+        elif instance_id in (None, each.instance_id):
+            found.append(Hop(each.at, "instance launched", each.instance_id or ""))
+    for fault, times in of_fault.items():
+        again = f" ({len(times)} times until {_clock(times[-1])})" if times[1:] else ""
+        found.append(Hop(times[0], "launch failed", f"{fault}{again}"))
+    return found
+
+
+def _attempt(attempt: Attempt, of: int) -> list[Hop]:
+    told = f"attempt {attempt.number}" if of > 1 or attempt.number > 1 else ""
+    found = [Hop(attempt.received_at, "received", told)]
+    if attempt.started_at is not None:
+        found.append(Hop(attempt.started_at, "started"))
+    if attempt.ended_at is not None:
+        found.append(Hop(attempt.ended_at, RUN, _ending(attempt)))
+    if attempt.settled_at is not None:
+        found.append(Hop(attempt.settled_at, "settled", attempt.settled or ""))
+    return found
+
+
+def _ending(attempt: Attempt) -> str:
+    beats = f", {attempt.heartbeats} heartbeats" if attempt.heartbeats else ""
+    return f"{attempt.outcome}{beats}" + (f": {attempt.reason}" if attempt.reason else "")
+
+
+def _departure(known: Evidence) -> list[Hop]:
+    last = known.story.last
+    if last is None or last.settled_at is None:
+        return []
+    return [
+        Hop(seen.at, seen.event.replace("_", " "), seen.text("reason") or "", after_run=True)
+        for seen in known.of_workers.get(last.worker, ())
+        if seen.event in ("given_up", "worker_left") and seen.at >= last.settled_at
+    ]
+
+
+# ---- what it looks like
+
+
+def picture(known: Evidence, now: float, screen: Screen) -> str:
+    """The run's head, then a line a hop: when, what, how long since the one before, a bar, a note."""
+    found = hops(known, now)
+    steps = steps_s(found)
+    marks = _marks(found, steps)
+    longest = max((step for hop, step in zip(found, steps, strict=True) if not hop.after_run), default=0.0)
+    clocks = _clocks(found)
+    names = max(len(hop.name) for hop in found)
+    # Half of what times and names leave of a narrow terminal.
+    bars = _BAR if screen.width is None else max(4, min(_BAR, (screen.width - names - 32) // 2))
+    lines = [_head(known.story, now, screen), _summary(known.story, now), ""]
+    for place, hop in enumerate(found):
+        took = span(steps[place]) if place else ""
+        left = f"  {clocks[place]}  {hop.name:<{names}}  {took:>8}  "
+        share = steps[place] / longest if longest and not hop.after_run else 0.0
+        bar = f"{'█' * round(bars * share):<{bars}}"
+        right = "  ".join(part for part in (marks.get(place), hop.note) if part)
+        if screen.width is not None:
+            right = cut(right, max(_LEAST_NOTE, screen.width - len(left) - bars - 2))
+        lines.append(f"{left}{screen.paint(bar, 'warn' if place in marks else 'dim')}  {right}".rstrip())
+    return "\n".join(lines)
+
+
+def steps_s(found: Sequence[Hop]) -> list[float]:
+    """How long after the one before each hop was; of clocks that disagree, nothing."""
+    return [0.0, *(max(0.0, after.at - before.at) for before, after in pairwise(found))]
+
+
+def _marks(found: Sequence[Hop], steps: Sequence[float]) -> dict[int, str]:
+    """The slowest hop of all, and the slowest that was not the job's own time. By place."""
+    timed = {place: step for place, step in enumerate(steps) if step > 0 and not found[place].after_run}
+    waits = {place: step for place, step in timed.items() if found[place].name != RUN}
+    marks = {max(waits, key=lambda place: waits[place]): "◀ slowest wait"} if waits else {}
+    if timed:
+        slowest = max(timed, key=lambda place: timed[place])
+        marks[slowest] = "◀ slowest"
+    return marks
+
+
+def _head(story: Story, now: float, screen: Screen) -> str:
+    outcome = story.outcome(now)
+    due = "" if story.scheduled_at is None else f"  due {_day(story.scheduled_at)}"
+    return (
+        f"{screen.paint(story.job or 'a message that names no job', 'bold')}{due}  run {story.run_id or '-'}"
+        f"  {screen.paint(outcome, STYLES.get(outcome, 'bad'))}"
+    )
+
+
+def _summary(story: Story, now: float) -> str:
+    last = story.last
+    if last is None:
+        waited = (
+            f"nothing has taken it for {span(now - story.sent[0].at)}" if story.sent else "nothing was sent"
+        )
+        return waited if story.outcome(now) == WAITING else f"{waited}, as far as the events tell"
+    tries = f"{len(story.attempts)} attempt{'' if len(story.attempts) == 1 else 's'}"
+    over = last.settled_at or last.ended_at
+    if over is None or story.scheduled_at is None:
+        return tries
+    return f"{tries}, over {span(over - story.scheduled_at)} after it was due"
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _clocks(found: Sequence[Hop]) -> list[str]:
+    """The times of day, each with its distance in days where not all are of one day."""
+    moments = [datetime.fromtimestamp(hop.at, UTC) for hop in found]
+    days = [(moment.date() - moments[0].date()).days for moment in moments]
+    marks = [f"{day:+d}d " if day else "    " for day in days] if any(days) else [""] * len(days)
+    return [f"{mark}{_clock(hop.at)}" for mark, hop in zip(marks, found, strict=True)]
+
+
+def _clock(at: float) -> str:
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 100_000}"

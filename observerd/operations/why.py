@@ -1,0 +1,318 @@
+"""`observerd why`: finds one run, all that is known of it, and what to look at next."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from observerd.aws import Account
+from observerd.core.request import instant_text, run_id_of
+from observerd.operations.due import SENT_WITHIN_S, Schedule, schedules
+from observerd.operations.place import Place
+from observerd.operations.reading import Events, Seen, instant
+from observerd.operations.runs import span
+from observerd.operations.screen import Progress
+from observerd.operations.tale import RETRYING, RUNNING, UNSENT, WAITING, Story, stories, time_text
+from observerd.operations.timeline import Evidence, Launch, hops, steps_s
+from observerd.operations.trouble import Trouble, asked
+
+EX_USAGE, EX_NOINPUT = 64, 66
+RUN_ID = re.compile(r"[0-9a-f]{16}")
+# A message lives for 14 days at most, and so no run is settled later than that.
+LIFE_S = 14 * 86_400.0
+OF_WORKERS = '($.event = "worker_up") || ($.event = "given_up") || ($.event = "worker_left")'
+LAUNCHED = re.compile(r"Launching a new EC2 instance: (i-[0-9a-f]+)")
+BEFELL = ("duplicate", "lease_lost", "told_to_end")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which run a person means: one by its id, one by its job and time, or the last one of a job."""
+
+    run_id: str | None
+    job: str | None
+    scheduled_at: float | None = None
+
+
+def read_asked(text: str) -> Asked:
+    """Of "RUN", "JOB@TIME" or "JOB". Raises Trouble."""
+    if RUN_ID.fullmatch(text):
+        return Asked(text, None)
+    job, found, time = text.partition("@")
+    if not found:
+        return Asked(None, job)
+    try:
+        at = instant(time)
+    except ValueError:
+        raise Trouble(f"not a time: {time!r} (write {job}@2026-11-23T18:00:00Z)", EX_USAGE) from None
+    return Asked(run_id_of(job, instant_text(at)), job, at)
+
+
+def events_of(account: Account, place: Place, asked_for: Asked, since: float) -> list[Seen]:
+    """Every event of the run; none where there is no such run. Raises Trouble."""
+    run_id, until = asked_for.run_id, None
+    if asked_for.scheduled_at is not None:
+        since, until = asked_for.scheduled_at - 3_600, asked_for.scheduled_at + LIFE_S
+    with Progress("reading events") as progress:
+        events = Events(account.client("logs"), place, progress.at)
+        if run_id is None:
+            run_id = _last_of(events, asked_for.job or "", since)
+        found = events.of_runs(f'$.run_id = "{run_id}"', since, until) if run_id else []
+        return [seen for seen in found if seen.text("run_id") == run_id]
+
+
+def _last_of(events: Events, job: str, since: float) -> str | None:
+    # Events of no other kind are needed to know which run was the last.
+    begun = events.of_runs(f'($.job = "{job}") && (($.event = "sent") || ($.event = "received"))', since)
+    told = [story for story in stories(begun) if story.job == job]
+    return told[-1].run_id if told else None
+
+
+def story_of(account: Account, place: Place, asked_for: Asked, since: float) -> tuple[Story, list[Seen]]:
+    """The run and its events. Raises Trouble where nothing tells of it."""
+    found = events_of(account, place, asked_for, since)
+    told = stories(found)
+    if told:
+        return told[0], found
+    if asked_for.scheduled_at is not None:
+        return Story(asked_for.run_id, asked_for.job, asked_for.scheduled_at), []
+    what = f"run {asked_for.run_id}" if asked_for.run_id else f"run of {asked_for.job!r}"
+    raise Trouble(f"no {what} since {time_text(since)} (look further back with --since)", EX_NOINPUT)
+
+
+def evidence(account: Account, place: Place, story: Story, found: Sequence[Seen]) -> Evidence:
+    """What the workers and the group add to a run's own events. What they do not tell is left out."""
+    with Progress("reading the workers' events"):
+        events = Events(account.client("logs"), place)
+        since = story.began_at - 86_400
+        of_workers = {
+            attempt.worker: events.of_worker(attempt.worker, OF_WORKERS, since) for attempt in story.attempts
+        }
+    befell = [seen for seen in found if seen.event in BEFELL]
+    return Evidence(story, befell, of_workers, launches(account, place, story))
+
+
+def launches(account: Account, place: Place, story: Story) -> list[Launch]:
+    """The group's launches from when the message was sent until it was received."""
+    if place.group is None or not story.sent:
+        return []
+    since = story.sent[0].at - 1.0
+    until = story.attempts[0].received_at if story.attempts else float("inf")
+    try:
+        activities = asked(
+            account.client("autoscaling").describe_scaling_activities, AutoScalingGroupName=place.group
+        )["Activities"]
+    except Trouble:
+        return []
+    told = [launch for each in activities if (launch := _launch(each)) is not None]
+    return sorted((each for each in told if since <= each.at <= until), key=lambda each: each.at)
+
+
+def _launch(activity: Any) -> Launch | None:
+    found = LAUNCHED.search(activity.get("Description", ""))
+    failed = activity.get("StatusCode") == "Failed"
+    if found is None and not (failed and "aunch" in activity.get("Description", "")):
+        return None
+    fault = activity.get("StatusMessage", "no reason was given") if failed else None
+    return Launch(activity["StartTime"].timestamp(), found[1] if found and not failed else None, fault)
+
+
+# ---- what to look at next
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What there is to know about a run that is not over, now."""
+
+    now: float
+    known: Evidence
+    due: Sequence[Schedule] | None = None
+    """The schedules that name the job; None: they could not be read."""
+    others: Sequence[Story] = ()
+    """Runs of the same job that are going on."""
+    ups: Sequence[Seen] = field(default=())
+    """Workers that came up after the message was sent."""
+
+
+def look(account: Account, place: Place, known: Evidence, now: float) -> Look:
+    """Look around for what may hold the run back. Raises Trouble."""
+    story = known.story
+    outcome = story.outcome(now)
+    if outcome == UNSENT:
+        return Look(now, known, _schedules_of(account, place, story.job))
+    if outcome != WAITING:
+        return Look(now, known)
+    with Progress("looking around"):
+        events = Events(account.client("logs"), place)
+        ups = events.of_workers('$.event = "worker_up"', story.sent[0].at)
+        lately = events.of_workers(f'$.job = "{story.job}"', now - LIFE_S / 14)
+    others = [each for each in stories(lately) if each.outcome(now) in (RUNNING, RETRYING)]
+    return Look(now, known, others=others, ups=[seen for seen in ups if seen.at >= story.sent[0].at])
+
+
+def _schedules_of(account: Account, place: Place, job: str | None) -> list[Schedule] | None:
+    if place.stack is None:
+        return None
+    try:
+        return [each for each in schedules(account.client("scheduler"), place.stack) if each.job == job]
+    except Trouble:
+        return None
+
+
+def advice(seen: Look, place: Place) -> list[str]:
+    """What the last hop means and what to look at, a line each; nothing for a run that went well."""
+    match seen.known.story.outcome(seen.now):
+        case "succeeded":
+            return []
+        case "unsent":
+            return _of_unsent(seen, place)
+        case "waiting":
+            return _of_waiting(seen, place)
+        case "running":
+            return _of_running(seen)
+        case "vanished":
+            return _of_vanished(seen, place)
+        case "retrying":
+            return _of_retrying(seen)
+    return _of_failed(seen, place)
+
+
+def _of_unsent(seen: Look, place: Place) -> list[str]:
+    story, at = seen.known.story, seen.known.story.began_at
+    if at > seen.now:
+        return [f"It is due in {span(at - seen.now)}."]
+    if seen.due is None:
+        return ["No event tells of it, and the schedules could not be read.", *_producer_clues(place)]
+    if not seen.due:
+        return [f"No schedule of this stack names {story.job}. Run it now:", _send(story, place)]
+    if off := [each.name for each in seen.due if not each.enabled]:
+        return [f"Schedule {', '.join(off)} is switched off. Run it now:", _send(story, place)]
+    if changed := [each for each in seen.due if each.changed_at > at]:
+        when = time_text(changed[0].changed_at)
+        return [f"Schedule {changed[0].name} was made or changed at {when}, after that time."]
+    if not any(at in each.due(at - 1, at) for each in seen.due):
+        near = sorted(moment for each in seen.due for moment in each.due(at - 86_400, at + 86_400))
+        nearest = sorted(near, key=lambda moment: abs(moment - at))[:2]
+        told = ", ".join(str(time_text(moment)) for moment in sorted(nearest)) or "none within a day"
+        return [f"{story.job} is not due at that instant. The nearest: {told}."]
+    if seen.now - at < SENT_WITHIN_S:
+        return ["Scheduler and Lambda may still be trying: ask again in some minutes."]
+    return ["It was due, and no message was sent.", *_producer_clues(place)]
+
+
+def _producer_clues(place: Place) -> list[str]:
+    return [
+        "Did the producer fail? Look at its log and at the queue of events that came to nothing:",
+        f"  {_aws(place)} logs tail {place.producer_logs} --since 1d",
+        f"  observerd doctor{_which(place)}",
+    ]
+
+
+def _of_waiting(seen: Look, place: Place) -> list[str]:
+    story = seen.known.story
+    told = []
+    if fault := next((each for each in story.woken if each.event == "wake_failed"), None):
+        told.append(
+            f"The producer could not wake the group (the Wake alarm mends that): {fault.text('error')}"
+        )
+    if failed := [each for each in seen.known.launches if each.fault]:
+        told += [f"{_count(len(failed), 'launch', 'launches')} failed since, the last: {failed[-1].fault}"]
+    if seen.others:
+        other = seen.others[-1]
+        told += [
+            f"Runs of a job wait for each other, and run {other.run_id} is {other.outcome(seen.now)}:",
+            f"  observerd why {other.run_id}{_which(place)}",
+        ]
+    elif seen.ups:
+        told += [
+            f"{_count(len(seen.ups), 'worker has', 'workers have')} come up since and not received it:",
+            f"  observerd doctor{_which(place)}",
+        ]
+    elif came := [each.instance_id for each in seen.known.launches if each.instance_id]:
+        told += [
+            f"Instance {came[-1]} was launched, and its daemon has not come up. What it said:",
+            f"  {_aws(place)} ec2 get-console-output --latest --output text --instance-id {came[-1]}",
+        ]
+    elif not failed:
+        told += [
+            "No instance has been launched since. What holds the group back:",
+            f"  observerd doctor{_which(place)}",
+        ]
+    return told
+
+
+def _of_running(seen: Look) -> list[str]:
+    story = seen.known.story
+    last = story.last
+    assert last is not None  # noqa: S101 a running run has been received
+    return [
+        f"It is running on {last.worker}; its last sign of life is {span(seen.now - last.last_sign_at)} old.",
+        f"  observerd logs {story.run_id} -f",
+    ]
+
+
+def _of_vanished(seen: Look, place: Place) -> list[str]:
+    last = seen.known.story.last
+    assert last is not None  # noqa: S101 as above
+    lines = [
+        f"Its worker {last.worker} has said nothing for {span(seen.now - last.last_sign_at)}.",
+        "SQS gives the message to another one when its visibility timeout is over. What ended the instance:",
+    ]
+    if place.group is None:
+        return lines[:1]
+    command = f"{_aws(place)} autoscaling describe-scaling-activities --auto-scaling-group-name"
+    return [*lines, f"  {command} {place.group} --max-items 5"]
+
+
+def _of_retrying(seen: Look) -> list[str]:
+    last = seen.known.story.last
+    assert last is not None  # noqa: S101 as above
+    if last.settled_at is None or last.back_in_s is None:
+        return ["Another worker takes it over."]
+    back_in_s = last.settled_at + last.back_in_s - seen.now
+    if back_in_s > 0:
+        return [f"Its message comes back in {span(back_in_s)}."]
+    return [f"Its message came back {span(-back_in_s)} ago, and no worker has received it yet."]
+
+
+def _of_failed(seen: Look, place: Place) -> list[str]:
+    story = seen.known.story
+    outcome = story.outcome(seen.now)
+    if outcome == "missed":
+        hop = _slowest(seen.known, seen.now)
+        return [
+            "It came later than its max_lateness allows."
+            + (f" Most of the time went by before: {hop}." if hop else ""),
+            "Run it now:",
+            _send(story, place, at_its_time=False),
+        ]
+    which = _which(place)
+    lines = ["What it said, why it failed, and how to run it again:"]
+    if story.last is not None and story.last.log_stream:
+        lines.append(f"  observerd logs {story.run_id}{which}")
+    name = story.run_id or (story.last.message_id if story.last else "")
+    return [*lines, f"  observerd dlq show {name}{which}", f"  observerd dlq retry {name}{which}"]
+
+
+def _slowest(known: Evidence, now: float) -> str | None:
+    found = hops(known, now)
+    steps = steps_s(found)
+    return found[max(range(len(steps)), key=steps.__getitem__)].name if max(steps) > 0 else None
+
+
+def _send(story: Story, place: Place, *, at_its_time: bool = True) -> str:
+    time = f" --scheduled-time {time_text(story.began_at)}" if at_its_time else ""
+    return f"  observerd send {shlex.quote(story.job or 'JOB')}{time} --queue-url {place.queue_url}"
+
+
+def _aws(place: Place) -> str:
+    return f"aws --region {place.region}"
+
+
+def _which(place: Place) -> str:
+    return f" --stack {place.stack}" if place.stack else ""
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,44 @@
+"""What a terminal gets, and what does not go to a pipe."""
+
+import io
+import os
+import pty
+
+import pytest
+
+from observerd.operations.screen import Progress, Screen, screen_of
+
+
+@pytest.fixture
+def terminal():
+    master, slave = pty.openpty()
+    with open(slave, "w", encoding="utf-8") as stream:  # noqa: PTH123 a descriptor
+        yield master, stream
+    os.close(master)
+
+
+def test_a_pipe_gets_whole_lines_without_colours():
+    assert Screen() == screen_of(io.StringIO(), {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "colour"), [({"TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_a_terminal_gets_colours_unless_told_otherwise(environ, colour, terminal):
+    assert colour == screen_of(terminal[1], environ).colour
+
+
+def test_progress_is_wiped_at_the_end(terminal):
+    master, stream = terminal
+    with Progress("reading", stream) as progress:
+        progress.at(1_200)
+
+    assert "\r\033[Kreading …\r\033[Kreading … 1,200\r\033[K" == os.read(master, 1_000).decode()
+
+
+def test_progress_says_nothing_to_a_pipe():
+    stream = io.StringIO()
+    with Progress("reading", stream) as progress:
+        progress.at(1)
+
+    assert "" == stream.getvalue()

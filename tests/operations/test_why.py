@@ -1,0 +1,223 @@
+"""The timeline of one run, and what to look at next."""
+
+import pytest
+
+from observerd.operations import why
+from observerd.operations.screen import Screen
+from observerd.operations.timeline import picture
+from observerd.operations.trouble import Trouble
+from tests.operations.cloud import AT, PLACE, RUN, WORKER, Cloud
+
+NOW = AT + 900
+FULL = "We currently do not have sufficient t4g.small capacity"
+
+
+@pytest.fixture
+def cloud():
+    return Cloud()
+
+
+def known(cloud, asked="feed@2026-11-23T18:00Z"):
+    story, found = why.story_of(cloud.account, PLACE, why.read_asked(asked), AT - 86_400)
+    return why.evidence(cloud.account, PLACE, story, found)
+
+
+def drawn(cloud, asked="feed@2026-11-23T18:00Z", now=NOW, width=None):
+    return picture(known(cloud, asked), now, Screen(width))
+
+
+def advice(cloud, now=NOW):
+    return "\n".join(why.advice(why.look(cloud.account, PLACE, known(cloud), now), PLACE))
+
+
+def failed_run(cloud):
+    run = cloud.sent()
+    cloud.worker_up()
+    cloud.received(run)
+    cloud.started(run)
+    cloud.ended(run, AT + 70.6, "failed", "back in 60 s", exit_code=3, reason="exit code 3", back_in_s=60)
+    cloud.received(run, AT + 131, 2)
+    cloud.started(run, AT + 131.1, 2)
+    cloud.ended(run, AT + 140, "failed", "dead-lettered, deleted", 2, exit_code=3, reason="exit code 3")
+    return run
+
+
+def test_a_good_run_is_drawn_from_due_to_given_up(cloud):
+    cloud.good_run()
+
+    assert drawn(cloud).splitlines() == [
+        "feed  due 2026-11-23 18:00:00Z  run cc303edba9d27fd3  succeeded",
+        "1 attempt, over 2m 41s after it was due",
+        "",
+        "  18:00:00.0  due",
+        "  18:00:03.0  sent                   3.0s  █",
+        "  18:00:03.4  woken                  0.4s                        asked for a worker",
+        "  18:00:10.0  instance launched      6.6s  █                     i-0abc",
+        "  18:00:30.0  machine booted        20.0s  ████",
+        f"  18:01:00.0  daemon up             30.0s  ██████                ◀ slowest wait  {WORKER}",
+        "  18:01:00.5  received               0.5s",
+        "  18:01:00.6  started                0.1s",
+        "  18:02:40.6  ended                1m 40s  ████████████████████  ◀ slowest  succeeded",
+        "  18:02:40.9  settled                0.3s                        deleted",
+        "  18:04:41.0  given up             2m 00s",
+    ]
+
+
+@pytest.mark.parametrize("asked", [RUN, "feed", "feed@2026-11-23T18:00:00Z", "feed@2026-11-23T19:00+01:00"])
+def test_a_run_is_found_by_id_by_time_or_as_the_last_of_its_job(asked, cloud):
+    cloud.good_run(due="2026-11-23T17:00:00Z")
+    cloud.good_run()
+
+    assert f"run {RUN}" in drawn(cloud, asked)
+
+
+def test_each_attempt_is_drawn_and_the_worker_came_once(cloud):
+    failed_run(cloud)
+    names = [line[14:32].strip() for line in drawn(cloud).splitlines()[3:]]
+
+    assert [
+        "due", "sent", "woken", "instance launched", "machine booted", "daemon up",
+        "received", "started", "ended", "settled", "received", "started", "ended", "settled",
+    ] == names  # fmt: skip
+
+
+def test_a_worker_that_was_up_before_is_no_hop(cloud):
+    run = cloud.sent(AT + 3, woken=False)
+    cloud.worker_up(AT - 600, AT - 640)
+    cloud.received(run, AT + 3.5)
+
+    assert ("a worker was wanted already" in drawn(cloud), "daemon up" in drawn(cloud)) == (True, False)
+
+
+def test_what_goes_on_is_measured_until_now(cloud):
+    cloud.sent()
+
+    assert "18:15:00.0  now     14m 57s  ████████████████████  ◀ slowest  still waiting" in drawn(cloud)
+
+
+def test_failed_launches_that_are_alike_are_one_hop(cloud):
+    cloud.sent()
+    for at in (AT + 5, AT + 65, AT + 125):
+        cloud.autoscaling.launched(at, fault=FULL)
+
+    assert f"{FULL} (3 times until 18:02:05.0)" in drawn(cloud)
+    assert f"3 launches failed since, the last: {FULL}" in advice(cloud)
+
+
+def test_a_retry_on_another_day_says_so(cloud):
+    run = cloud.sent()
+    cloud.received(run, AT + 30_000)
+
+    assert "\n      18:00:00.0  due\n" in drawn(cloud)
+    assert "\n  +1d 02:20:00.0  received" in drawn(cloud)
+
+
+def test_no_line_is_wider_than_the_terminal(cloud):
+    failed_run(cloud)
+    cloud.autoscaling.launched(AT + 5, fault="x" * 300)
+
+    assert [] == [line for line in drawn(cloud, width=80).splitlines() if len(line) > 80]
+
+
+def test_a_run_that_went_well_needs_no_advice(cloud):
+    cloud.good_run()
+
+    assert "" == advice(cloud)
+
+
+def test_a_dead_letter_is_shown_and_retried_by_commands_to_paste(cloud):
+    failed_run(cloud)
+
+    assert [
+        f"  observerd logs {RUN} --stack cron",
+        f"  observerd dlq show {RUN} --stack cron",
+        f"  observerd dlq retry {RUN} --stack cron",
+    ] == advice(cloud).splitlines()[1:]
+
+
+def test_a_launched_instance_without_a_daemon_is_looked_into(cloud):
+    cloud.sent()
+    cloud.autoscaling.launched(AT + 5)
+
+    assert "get-console-output --latest --output text --instance-id i-0abc" in advice(cloud)
+
+
+def test_a_run_behind_another_of_its_job_says_which(cloud):
+    before = cloud.sent(AT - 3_600, due="2026-11-23T17:00:00Z")
+    cloud.received(before, AT - 3_599)
+    cloud.logs.worker("heartbeat", NOW - 20, **before, attempt=1)
+    cloud.sent()
+
+    assert f"run {before['run_id']} is running" in advice(cloud)
+
+
+def test_a_worker_that_came_up_and_does_not_receive_is_doubted(cloud):
+    cloud.sent()
+    cloud.worker_up()
+
+    assert "1 worker has come up since and not received it:" in advice(cloud)
+
+
+def test_a_failed_wake_is_told_with_its_error(cloud):
+    run = cloud.sent()
+    cloud.logs.producer("wake_failed", AT + 4, **run, error="no Auto Scaling group gone")
+
+    assert "could not wake the group (the Wake alarm mends that): no Auto Scaling group gone" in advice(cloud)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        (None, "No schedule of this stack names feed."),
+        ({"state": "DISABLED"}, "Schedule feed is switched off."),
+        ({"changed_at": AT + 60}, "made or changed at 2026-11-23T18:01:00Z, after that time."),
+        ({"expression": "cron(30 * * * ? *)"}, "The nearest: 2026-11-23T17:30:00Z, 2026-11-23T18:30:00Z."),
+        ({}, "It was due, and no message was sent."),
+    ],
+)
+def test_a_run_that_was_never_sent_is_explained_by_its_schedule(schedule, text, cloud):
+    if schedule is not None:
+        cloud.scheduler.add("feed", **{"expression": "cron(0 18 * * ? *)"} | schedule)
+
+    assert text in advice(cloud)
+
+
+def test_a_run_of_the_future_is_due_then(cloud):
+    assert "It is due in 10m 00s." == advice(cloud, now=AT - 600)
+
+
+def test_a_missed_run_tells_where_its_time_went(cloud):
+    run = cloud.sent()
+    cloud.autoscaling.launched(AT + 20_000)
+    cloud.worker_up(AT + 20_060, AT + 20_030)
+    cloud.received(run, AT + 20_061)
+    cloud.ended(run, AT + 20_061, "missed")
+
+    assert "Most of the time went by before: instance launched." in advice(cloud, now=AT + 30_000)
+
+
+def test_a_vanished_run_tells_what_comes(cloud):
+    run = cloud.sent()
+    cloud.received(run)
+    cloud.started(run)
+
+    assert "has said nothing for 1h 00m" in advice(cloud, now=AT + 3_661)
+
+
+def test_a_retry_tells_when_it_comes(cloud):
+    run = cloud.sent()
+    cloud.received(run)
+    cloud.ended(run, AT + 100, "failed", "back in 60 s", back_in_s=60.0)
+
+    assert "comes back in 30.3s" in advice(cloud, now=AT + 130)
+    assert "came back 39.7s ago" in advice(cloud, now=AT + 200)
+
+
+def test_an_unknown_run_is_one_line(cloud):
+    with pytest.raises(Trouble, match="no run 0000000000000000 since 2026-11-22T18:00:00Z"):
+        known(cloud, "0" * 16)
+
+
+def test_a_time_that_cannot_be_read_is_one_line():
+    with pytest.raises(Trouble, match="not a time: 'noon'"):
+        why.read_asked("feed@noon")
