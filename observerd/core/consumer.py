@@ -1,4 +1,4 @@
-"""Decides what observerd does next. Everything that affects that decision is in this file and in lease.py.
+"""Decides what observerd does next. What affects that decision is here, in lease.py and in membership.py.
 
 Theory of operation. on(event, now) is told of one thing that happened and answers with orders; wake_at()
 says when it wants to be told TimeUp. It keeps these promises, whatever happens in whatever order:
@@ -15,7 +15,7 @@ says when it wants to be told TimeUp. It keeps these promises, whatever happens 
 The way out. Idle, the consumer orders GiveUp and goes on polling: alive and not leaving, it serves. Once the
 instance is terminating it takes one full last look, started after that moment. The producer sends a message
 and then reads the desired capacity, the worker lowers it and then receives; whatever the interleaving, one of
-them sees the other.
+them sees the other. docs/scaling.md has the argument, and what ends an instance besides.
 
 Not here: what a message says (request.py), what SQS is told in the end (settlement.py). Times are seconds
 of one monotonic clock; the wall clock may be stepped at will.
@@ -24,6 +24,7 @@ of one monotonic clock; the wall clock may be stepped at will.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from math import inf
 
 from observerd.core.backoff import backoff_s
 from observerd.core.events import (
@@ -31,6 +32,7 @@ from observerd.core.events import (
     Cause,
     CrewDied,
     Discard,
+    DrainRequested,
     End,
     Event,
     Exit,
@@ -38,25 +40,29 @@ from observerd.core.events import (
     Extended,
     Finished,
     GaveUp,
-    GiveUp,
-    GiveUpAnswer,
     Held,
-    Hold,
     Ignore,
     Message,
     Order,
     Outcome,
     Poll,
+    Protected,
+    RebalanceRecommended,
     Received,
     ReceiveFailed,
     ReceiveFault,
     Release,
     Released,
+    Shrink,
+    SpotNoticed,
     Start,
     StopRequested,
+    TargetState,
+    TargetStateChanged,
     TimeUp,
 )
 from observerd.core.lease import Leases
+from observerd.core.membership import Membership
 
 # The longest that SQS waits for a first message (SQS API Reference, ReceiveMessage).
 LONG_POLL_S = 20
@@ -66,17 +72,14 @@ FIRST_POLL_S = 1
 RETRY_S, RETRY_CAP_S = 0.5, 60.0
 # After KILL nothing but the kernel is waited for.
 KILL_WAIT_S = 10.0
-# A refused attempt to leave is made again after half a minute at first, ten minutes at most.
-GIVE_UP_RETRY_S, GIVE_UP_RETRY_CAP_S = 30.0, 600.0
+# So long before EC2 takes a Spot instance back, nothing runs on it any more: messages are given back by then.
+SPOT_MARGIN_S = 20.0
 
-# A third of the template's hook timeout (cloudformation/observerd.yaml, 300 s): two attempts may fail.
-HOLD_EVERY_S = 100.0
-
-# The crew's one member whose death means that a poll is never answered.
-RECEIVER = "receiver"
+# Those of the crew whose death means that a poll, or an attempt to give up, is never answered.
+RECEIVER, LEAVER = "receiver", "leaver"
 
 # sysexits.h
-EX_OK, EX_ABANDONED, EX_SOFTWARE, EX_CONFIG = 0, 1, 70, 78
+EX_OK, EX_ABANDONED, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 0, 1, 70, 75, 78
 
 
 class Phase(IntEnum):
@@ -101,8 +104,14 @@ class Limits:
     drain_timeout_s: float = 3_600.0
     grace_s: float = 35.0
     """What a told job may take to end: the longest grace of any job, and a little."""
+    max_uptime_s: float | None = None
+    """Older than this, it leaves as soon as it has nothing to do."""
     gives_up: bool = False
     """Whether leaving for idleness means giving the instance up first."""
+    hooked: bool = False
+    """Whether a lifecycle hook keeps an instance that was given up alive until it is done."""
+    protects: bool = False
+    """Whether to have the instance protected from scale-in."""
     once: bool = False
     """Take one message, or find none, and leave."""
 
@@ -116,9 +125,8 @@ class Consumer:
         self.running: dict[str, Message] = {}
         self.polling = False
         self.releasing = False
-        self.given_up = False
-        """Whether this instance is being terminated because we asked for it."""
         self.leases = Leases(limits.visibility_timeout_s)
+        self._member = Membership(now, jitter, protects=limits.protects)
         self._jitter = jitter
         self._status, self._reason = EX_OK, "drained"
         self._deadline = now
@@ -128,27 +136,42 @@ class Consumer:
         self._idle_since: float | None = None
         self._busy_until = now
         self._undeleted: set[str] = set()
-        self._asked_to_give_up = False
-        self._give_up_failures = 0
-        self._give_up_at = now
-        self._hold_at = now
+        self._told_to_stop: set[str] = set()
+        self._old_at = inf if limits.max_uptime_s is None else now + limits.max_uptime_s
+        self._replaced = False
+        self._was_answered = False
         self._looking_last = False
-        self._looked_last = False
+        self._looked = self._looked_last = False
         self._taken = 0
 
     def on(self, event: Event, now: float) -> list[Order]:
         """What is to be done now that event has happened."""
         if self.phase is Phase.STOPPED:
             return []
-        return [*self._told(event, now), *self._keep_leases(now), *self._hold(now), *self._next(now)]
+        return [*self._told(event, now), *self._keep_leases(now), *self._member.due(now), *self._next(now)]
 
     def wake_at(self) -> float | None:
         """When to send TimeUp if nothing else happens before; None: never."""
-        return min((at for at in self._moments() if at is not None), default=None)
+        return min((at for at in self._moments() if at is not None and at < inf), default=None)
 
     def idle_since(self) -> float | None:
         """Since when there has been nothing to do; None while there is, or while SQS does not answer."""
         return self._idle_since
+
+    @property
+    def given_up(self) -> bool:
+        """Whether this instance is being terminated because we asked for it."""
+        return self._member.given_up
+
+    @property
+    def ending(self) -> bool:
+        """Whether this instance is being terminated, by whomever: its lifecycle hook is to be completed."""
+        return self._member.ending
+
+    @property
+    def parked(self) -> bool:
+        """Whether the group has the instance out of service, so that no message is taken."""
+        return self._member.parked
 
     # ---- what an event changes
 
@@ -169,18 +192,41 @@ class Consumer:
             case CrewDied(name):
                 alive = name != RECEIVER  # No answer will come from a dead one.
                 self.polling, self.releasing = self.polling and alive, self.releasing and alive
+                self._member.asking = self._member.asking and name != LEAVER
+                self._replaced = self._replaced and name != LEAVER
                 yield from self._stop(f"{name} died", EX_SOFTWARE, now)
-            case GaveUp(answer):
-                self._gave_up(answer, now)
             case Released():
                 self.releasing = False
-            case Began() | Held() | TimeUp():
+            case Began() | TimeUp():
+                pass
+            case _:
+                yield from self._told_of_the_instance(event, now)
+
+    def _told_of_the_instance(self, event: Event, now: float) -> Iterator[Order]:
+        match event:
+            case TargetStateChanged(state):
+                yield from self._brought_to(state, now)
+            case SpotNoticed(action, gone_in_s):
+                yield from self._taken_back(action, gone_in_s, now)
+            case RebalanceRecommended():
+                self._old_at = now
+            case DrainRequested(reason):
+                self._wind_down(reason, EX_OK, now)
+                self._replaced = self.limits.gives_up
+                self._member.ask_anew(now)
+            case GaveUp():
+                self._member.gave_up(event, now)
+            case Protected():
+                self._member.was_protected(event, now)
+            case Held():
                 pass
 
     def _received(self, messages: tuple[Message, ...], now: float) -> Iterator[Order]:
         self.polling = False
         self._polls_answered += 1
         self._receive_failures = 0
+        self._answered(now)
+        self._looked = self._looked or self._looking_last
         self._looked_last = self._looking_last and not messages
         if self._idle_since is None and not self.running:
             self._idle_since = now
@@ -189,7 +235,7 @@ class Consumer:
             # Looked up anew for each: one answer may hold the same message twice.
             if each.id in self.running:
                 yield Ignore(each)
-            elif self.phase is Phase.RUNNING:
+            elif self.phase is Phase.RUNNING and not self._member.parked:
                 yield self._take(each, now)
             else:
                 late.append(each)
@@ -199,6 +245,7 @@ class Consumer:
 
     def _take(self, message: Message, now: float) -> Order:
         self._idle_since = None
+        self._member.took_a_message()
         self.running[message.id] = message
         self.leases.take(message, now)
         self._taken += 1
@@ -206,6 +253,7 @@ class Consumer:
 
     def _receive_failed(self, fault: ReceiveFault, now: float) -> None:
         self.polling = False
+        self._answered(now)
         self._receive_failures += 1
         self._idle_since = None  # An outage is not idleness.
         self._retry_at = now + backoff_s(RETRY_S, self._receive_failures, RETRY_CAP_S, self._jitter)
@@ -216,20 +264,39 @@ class Consumer:
         del self.running[event.message.id]
         self.leases.drop(event.message.id)
         self._undeleted.discard(event.message.id)
+        self._told_to_stop.discard(event.message.id)
         if event.outcome is Outcome.SUCCEEDED and not event.deleted:
             self._undeleted.add(event.message.id)
         if event.back_in_s is not None:
             # Nobody may be awake when it comes back, unless we are.
             self._busy_until = max(self._busy_until, now + event.back_in_s)
 
-    def _gave_up(self, answer: GiveUpAnswer, now: float) -> None:
-        self._asked_to_give_up = False
-        self.given_up = answer is GiveUpAnswer.TERMINATING
-        self._hold_at = now + HOLD_EVERY_S
-        self._give_up_failures += 1
-        # A group that keeps this instance on purpose will not change its mind in seconds.
-        base_s = GIVE_UP_RETRY_CAP_S if answer is GiveUpAnswer.KEPT else GIVE_UP_RETRY_S
-        self._give_up_at = now + backoff_s(base_s, self._give_up_failures, GIVE_UP_RETRY_CAP_S, self._jitter)
+    def _answered(self, now: float) -> None:
+        if not self._was_answered:
+            self._was_answered = True
+            self._member.serves(now)
+
+    def _brought_to(self, state: TargetState, now: float) -> Iterator[Order]:
+        was_parked = self._member.parked
+        self._member.is_brought_to(state, now)
+        if was_parked or self._member.parked:
+            self._idle_since = None  # Out of service is not idle.
+        if self._member.terminated:
+            self._wind_down("terminated by the group", EX_OK, now)
+        if state is TargetState.WARMED and self._member.parked:
+            # What runs here began before the state was known, and stops with the instance at any moment.
+            yield from self._end_running()
+
+    def _taken_back(self, action: str, gone_in_s: float, now: float) -> Iterator[Order]:
+        """EC2 waits for nobody: what is not given back by then comes back by its visibility timeout only."""
+        self._wind_down(f"spot {action}", EX_OK, now)
+        if self.phase is Phase.KILLING:
+            return
+        latest = now + max(0.0, gone_in_s - SPOT_MARGIN_S)
+        if self.phase is Phase.DRAINING:
+            self.phase, self._deadline = Phase.TERMINATING, now + self.limits.grace_s
+        self._deadline = min(self._deadline, latest)
+        yield from self._end_running()
 
     # ---- the way down
 
@@ -252,9 +319,17 @@ class Consumer:
         if self.phase is Phase.KILLING:
             return [self._exit(max(self._status, EX_ABANDONED), "abandoned")]
         self.phase = Phase(self.phase + 1)
-        killing = self.phase is Phase.KILLING
-        self._deadline = now + (KILL_WAIT_S if killing else self.limits.grace_s)
-        return [End(each, Cause.STOP, 0.0 if killing else None) for each in self.running.values()]
+        if self.phase is Phase.KILLING:
+            self._deadline = now + KILL_WAIT_S
+            return [End(each, Cause.STOP, 0.0) for each in self.running.values()]
+        self._deadline = now + self.limits.grace_s
+        return self._end_running()
+
+    def _end_running(self) -> list[Order]:
+        """Tell each job once, with its own grace."""
+        untold = [each for each in self.running.values() if each.id not in self._told_to_stop]
+        self._told_to_stop.update(each.id for each in untold)
+        return [End(each, Cause.STOP, None) for each in untold]
 
     # ---- what comes next
 
@@ -263,22 +338,24 @@ class Consumer:
         ends: list[Order] = [End(message, Cause.LEASE_LOST, left_s) for message, left_s in expired]
         return [*ends, *(Extend(batch) for batch in self.leases.due(now))]
 
-    def _hold(self, now: float) -> list[Order]:
-        """While a job that the last look found runs on, the hook must not run out."""
-        if not self.given_up or now < self._hold_at:
-            return []
-        self._hold_at = now + HOLD_EVERY_S
-        return [Hold()]
-
     def _next(self, now: float) -> list[Order]:
         match self.phase:
             case Phase.STOPPED:
                 return []
             case Phase.RUNNING:
                 return self._serve(now)
-        if not self.running and not self.polling and not self.releasing:
-            return [self._exit(self._status, self._reason)]
-        return self._escalate(now) if now >= self._deadline else []
+        empty = not self.running and not self.polling and not self.releasing
+        # Asked to drain: another instance is wanted as soon as the hook lets this one finish its jobs.
+        wanted = self._replaced and not self._member.ending and (empty or self.limits.hooked)
+        asks = wanted and self._member.may_give_up(now)
+        if empty and not asks and not self._member.asking:
+            return [self._refused() if wanted else self._exit(self._status, self._reason)]
+        orders = self._escalate(now) if now >= self._deadline else []
+        return [*orders, self._member.give_up(Shrink.NEVER)] if asks and self._deadline > now else orders
+
+    def _refused(self) -> Order:
+        """Not dead in the water: with this status systemd starts the daemon again, and it serves."""
+        return self._exit(max(self._status, EX_TEMPFAIL), "not replaced")
 
     def _serve(self, now: float) -> list[Order]:
         if self.polling:
@@ -288,25 +365,28 @@ class Consumer:
         return [*self._give_up_when_idle(now), *self._poll(now)]
 
     def _is_done(self, now: float) -> bool:
-        if self.running:
+        if self.running or self.releasing:
             return False
         if self.limits.once:
             return self._taken > 0 or self._idle_since is not None
         if self.limits.gives_up:
-            return self.given_up and self._looked_last
+            return self.given_up and (self._looked_last or (self._looked and now >= self._look_until()))
         return self._is_idle(now)
 
     def _is_idle(self, now: float) -> bool:
-        if self._idle_since is None or self.limits.idle_timeout_s is None:
+        if self._idle_since is None or self.limits.idle_timeout_s is None or self._member.parked:
             return False
-        return now - max(self._idle_since, self._busy_until) >= self.limits.idle_timeout_s
+        wait_s = 0.0 if now >= self._old_at else self.limits.idle_timeout_s
+        return now - max(self._idle_since, self._busy_until) >= wait_s
+
+    def _look_until(self) -> float:
+        """What was sent before the give-up, the first look has found; who sent later has woken others."""
+        return self._member.given_up_at + self.limits.drain_timeout_s
 
     def _give_up_when_idle(self, now: float) -> list[Order]:
-        settled = self._asked_to_give_up or self.given_up or now < self._give_up_at
-        if not self.limits.gives_up or settled or not self._is_idle(now):
+        if not self.limits.gives_up or not self._member.may_give_up(now) or not self._is_idle(now):
             return []
-        self._asked_to_give_up = True
-        return [GiveUp()]
+        return [self._member.give_up(Shrink.IF_ALLOWED if now >= self._old_at else Shrink.ALWAYS)]
 
     def _poll(self, now: float) -> list[Order]:
         if now < self._retry_at or not self._wanted():
@@ -326,6 +406,8 @@ class Consumer:
 
     def _wanted(self) -> int:
         """How many messages there is room for."""
+        if self._member.parked:
+            return 0
         if self.limits.once:
             return 0 if self._taken else 1
         return min(self.limits.slots - len(self.running), self.limits.receive_at_most)
@@ -338,9 +420,10 @@ class Consumer:
         if self.phase is Phase.STOPPED:
             return
         yield self.leases.wake_at()
-        if self.given_up:
-            yield self._hold_at
+        yield self._member.wake_at()
         if self.phase is not Phase.RUNNING:
             yield self._deadline
+            if self._replaced and self.limits.hooked:
+                yield self._member.give_up_at()
         elif not self.polling and self._wanted():
             yield self._retry_at

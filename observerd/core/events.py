@@ -68,9 +68,42 @@ class GiveUpAnswer(Enum):
 
     TERMINATING = "terminating"
     KEPT = "kept"
-    """The group needs this instance (MinSize), or giving up is not allowed: stay in service."""
+    """The group needs this instance (MinSize): stay in service."""
+    DENIED = "denied"
+    """Giving up is not allowed to us: stay in service, and let a person mend it."""
     FAILED = "failed"
-    """Throttled, or another scaling activity is under way: ask again."""
+    """Throttled, another scaling activity is under way, or no answer: ask again."""
+
+
+class Shrink(Enum):
+    """What becomes of the group's desired capacity when this instance is given up."""
+
+    ALWAYS = "always"
+    """It is lowered, or the instance stays: there is no work."""
+    IF_ALLOWED = "if_allowed"
+    """It is lowered, unless that would break the group's minimum: then the group starts another instance."""
+    NEVER = "never"
+    """The group starts another instance in place of this one: there may be work."""
+
+
+class ProtectAnswer(Enum):
+    """What became of the attempt to protect this instance from scale-in."""
+
+    PROTECTED = "protected"
+    NOT_YET = "not_yet"
+    """The instance is not in service yet: ask again soon."""
+    FAILED = "failed"
+
+
+class TargetState(Enum):
+    """The lifecycle state that the group is bringing this instance to, as instance metadata tells it."""
+
+    IN_SERVICE = "InService"
+    STANDBY = "Standby"
+    DETACHED = "Detached"
+    TERMINATED = "Terminated"
+    WARMED = "Warmed"
+    """In, or on the way to, a warm pool: stopped, hibernated or running."""
 
 
 # ---- what can happen
@@ -167,6 +200,13 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Somebody wants the daemon to finish what runs and this instance to be replaced."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CrewDied:
     """A thread of ours died of an error of ours. The rest cannot be trusted to go on alone."""
 
@@ -188,6 +228,35 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Protected:
+    """An answer to Protect."""
+
+    answer: ProtectAnswer
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStateChanged:
+    """Also told once at the start, when the state is first known."""
+
+    state: TargetState
+
+
+@dataclass(frozen=True, slots=True)
+class SpotNoticed:
+    """EC2 takes this Spot instance back."""
+
+    action: str
+    """terminate, stop or hibernate."""
+    gone_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceRecommended:
+    """EC2 sees an elevated risk of taking this Spot instance back. It may never happen."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimeUp:
     """The moment that Consumer.wake_at named has come."""
 
@@ -200,9 +269,14 @@ Event = (
     | Finished
     | Extended
     | StopRequested
+    | DrainRequested
     | CrewDied
     | GaveUp
     | Held
+    | Protected
+    | TargetStateChanged
+    | SpotNoticed
+    | RebalanceRecommended
     | TimeUp
 )
 
@@ -261,7 +335,9 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Terminate this instance and lower the group's desired capacity by one."""
+    """Have the group terminate this instance."""
+
+    shrink: Shrink = Shrink.ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,9 +346,14 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Protect:
+    """Keep the group's scaling policies from choosing this instance to be terminated."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     status: int
     reason: str
 
 
-Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Hold | Exit
+Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Hold | Protect | Exit

@@ -7,6 +7,7 @@ from observerd.core.events import (
     Cause,
     CrewDied,
     Discard,
+    DrainRequested,
     End,
     Exit,
     Extend,
@@ -21,13 +22,21 @@ from observerd.core.events import (
     Message,
     Outcome,
     Poll,
+    Protect,
+    ProtectAnswer,
+    Protected,
+    RebalanceRecommended,
     Received,
     ReceiveFailed,
     ReceiveFault,
     Release,
     Released,
+    Shrink,
+    SpotNoticed,
     Start,
     StopRequested,
+    TargetState,
+    TargetStateChanged,
     TimeUp,
 )
 
@@ -49,6 +58,19 @@ ONE = Limits(slots=1, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, drain_
 TWO = Limits(slots=2, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, drain_timeout_s=60.0, grace_s=10.0)
 FIFO = Limits(slots=4, receive_at_most=1, visibility_timeout_s=3_000.0)
 LEAVER = Limits(slots=1, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, gives_up=True)
+HOOKED = Limits(slots=1, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, gives_up=True, hooked=True)
+PROTECTED = Limits(slots=1, visibility_timeout_s=3_000.0, protects=True)
+OLD = Limits(slots=1, visibility_timeout_s=3_000.0, idle_timeout_s=100.0, max_uptime_s=50.0, gives_up=True)
+TERMINATED, STANDBY, WARMED, IN_SERVICE = (
+    TargetStateChanged(state)
+    for state in (
+        TargetState.TERMINATED,
+        TargetState.STANDBY,
+        TargetState.WARMED,
+        TargetState.IN_SERVICE,
+    )
+)
+DRAIN = DrainRequested("by hand")
 ONCE = Limits(slots=4, once=True)
 STAYER = Limits(idle_timeout_s=None)
 LEASED = Limits(slots=1, visibility_timeout_s=120.0)
@@ -294,6 +316,13 @@ HISTORIES = {
         (122.5, TICK, [Poll(1, 20)]),
         (142.5, NONE, [Exit(0, "idle")]),
     ),
+    "an attempt that is under way is not repeated": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (121, NONE, [Poll(1, 20)]),
+    ),
     "a refused attempt is made again after half a minute, and it serves meanwhile": (
         LEAVER,
         (0, TICK, [Poll(1, 1)]),
@@ -311,6 +340,104 @@ HISTORIES = {
         (102, GaveUp(GiveUpAnswer.KEPT), []),
         (701, NONE, [Poll(1, 20)]),
         (702, NONE, [GiveUp(), Poll(1, 20)]),
+    ),
+    "terminated by others, it lets its job finish under the hook, and takes nothing new": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, TERMINATED, []),
+        (101, TICK, []),
+        (102, TICK, [Hold()]),
+        (150, done(A), [Exit(0, "terminated by the group")]),
+    ),
+    "a termination whose answer was lost is its own, with a last look": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (102, GaveUp(GiveUpAnswer.FAILED, "no answer"), []),
+        (106, TERMINATED, []),
+        (121, NONE, [Poll(1, 20)]),
+        (141, NONE, [Exit(0, "idle")]),
+    ),
+    "a spot notice ends the job, and kills it twenty seconds before the end": (
+        Limits(slots=1, visibility_timeout_s=3_000.0, grace_s=600.0),
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, SpotNoticed("terminate", 110.0), [End(A, Cause.STOP)]),
+        (91.9, TICK, []),
+        (92, TICK, [End(A, Cause.STOP, 0.0)]),
+        (93, done(A, deleted=False, outcome=Outcome.INTERRUPTED), [Exit(0, "spot terminate")]),
+    ),
+    "after a rebalance recommendation it leaves at the first idle moment": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, RebalanceRecommended(), []),
+        (3, done(A), [Poll(1, 20)]),
+        (23, NONE, [GiveUp(Shrink.IF_ALLOWED), Poll(1, 20)]),
+    ),
+    "older than max_uptime it leaves at the first idle moment": (
+        OLD,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (49, NONE, [Poll(1, 20)]),
+        (51, NONE, [GiveUp(Shrink.IF_ALLOWED), Poll(1, 20)]),
+    ),
+    "out of service it takes nothing, lets its job go on, and serves again afterwards": (
+        TWO,
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+        (2, STANDBY, []),
+        (3, got(B), [Release((B,))]),
+        (4, Released(), []),
+        (9_999, done(A), []),
+        (10_000, IN_SERVICE, [Poll(2, 20)]),
+    ),
+    "what runs in a warm pool is told to end once": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, WARMED, [End(A, Cause.STOP)]),
+        (3, WARMED, []),
+        (4, done(A, deleted=False, outcome=Outcome.INTERRUPTED), []),
+        (5, IN_SERVICE, [Poll(1, 20)]),
+    ),
+    "it is protected two seconds after its first poll, and asks again while it is not in service": (
+        PROTECTED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (2.9, TICK, []),
+        (3, TICK, [Protect()]),
+        (4, Protected(ProtectAnswer.NOT_YET), []),
+        (9, TICK, [Protect()]),
+        (10, Protected(ProtectAnswer.PROTECTED), []),
+        (999, TICK, []),
+    ),
+    "a drain under a hook has the replacement started at once": (
+        HOOKED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, DRAIN, [GiveUp(Shrink.NEVER)]),
+        (3, GaveUp(GiveUpAnswer.TERMINATING), []),
+        (103, TICK, [Hold()]),
+        (104, done(A), [Exit(0, "by hand")]),
+    ),
+    "a drain without a hook finishes its job first": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, DRAIN, []),
+        (50, done(A), [GiveUp(Shrink.NEVER)]),
+        (51, GaveUp(GiveUpAnswer.TERMINATING), [Exit(0, "by hand")]),
+    ),
+    "a drain whose replacement is refused says so in its status": (
+        HOOKED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (2, DRAIN, [GiveUp(Shrink.NEVER)]),
+        (3, GaveUp(GiveUpAnswer.DENIED), []),
+        (21, NONE, [Exit(75, "not replaced")]),
     ),
     "once takes one message, whatever room there is": (
         ONCE,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from observerd.core import consumer, lease
+from observerd.core import consumer, lease, membership
 from tests.core.test_histories import check_batches, check_last_second, check_twelve_hours, play
 from tests.core.world import World
 
@@ -57,13 +57,8 @@ MUTANTS = {
     ),
     "starts what arrives while draining": (
         consumer,
-        "elif self.phase is Phase.RUNNING:",
-        "elif self.phase is not Phase.STOPPED:",
-    ),
-    "leaves before what arrived late is released": (
-        consumer,
-        "            self.releasing = True\n",
-        "",
+        "elif self.phase is Phase.RUNNING and not self._member.parked:",
+        "elif not self._member.parked:",
     ),
     "takes an outage for idleness": (
         consumer,
@@ -72,45 +67,29 @@ MUTANTS = {
     ),
     "takes a running job for idleness": (
         consumer,
-        "        self._idle_since = None\n        self.running[",
-        "        self.running[",
+        "        self._idle_since = None\n        self._member.took",
+        "        self._member.took",
     ),
-    "leaves while its own backoff is pending": (
+    "polls out of service": (
         consumer,
-        "now - max(self._idle_since, self._busy_until)",
-        "now - self._idle_since",
+        "        if self._member.parked:\n            return 0\n",
+        "",
     ),
-    "takes a poll from before the give-up for the last look": (
+    "starts what arrives out of service": (
         consumer,
-        "self._looked_last = self._looking_last and not messages",
-        "self._looked_last = self.given_up and not messages",
+        "elif self.phase is Phase.RUNNING and not self._member.parked:",
+        "elif self.phase is Phase.RUNNING:",
     ),
-    "leaves without a last look": (
-        consumer,
-        "return self.given_up and self._looked_last",
-        "return self.given_up",
+    "protects an instance before its first poll": (
+        membership,
+        "        self._protect_at = inf\n        self._protects",
+        "        self._protect_at = now\n        self._protects",
     ),
-    "leaves although the group refused": (
-        consumer,
-        "self.given_up = answer is GiveUpAnswer.TERMINATING",
-        "self.given_up = answer is not GiveUpAnswer.KEPT",
-    ),
-    "gives up twice": (consumer, "        self._asked_to_give_up = True\n", ""),
-    "drains for ever": (consumer, "return self._escalate(now) if now >= self._deadline else []", "return []"),
+    "drains for ever": (consumer, "self._escalate(now) if now >= self._deadline else []", "[]"),
     "kills again at every turn": (
         consumer,
         'return [self._exit(max(self._status, EX_ABANDONED), "abandoned")]',
         "return [End(each, Cause.STOP, 0.0) for each in self.running.values()]",
-    ),
-    "runs a success again": (
-        consumer,
-        "return Discard(message) if message.id in self._undeleted else Start(message)",
-        "return Start(message)",
-    ),
-    "forgets which delete failed": (
-        consumer,
-        "            self._undeleted.add(event.message.id)\n",
-        "            pass\n",
     ),
     "spins on a retry that is over": (
         consumer,
@@ -143,6 +122,60 @@ MUTANTS = {
 
 # Found by one history each: the world would need long to come by them.
 BY_HISTORY = {
+    "gives up twice": (
+        membership,
+        "        self.asking = True\n",
+        "",
+        partial(play, "an attempt that is under way is not repeated"),
+    ),
+    "leaves although the group refused": (
+        membership,
+        "if event.answer is GiveUpAnswer.TERMINATING:",
+        "if event.answer is not GiveUpAnswer.KEPT:",
+        partial(play, "a refused attempt is made again after half a minute, and it serves meanwhile"),
+    ),
+    "leaves while its own backoff is pending": (
+        consumer,
+        "now - max(self._idle_since, self._busy_until)",
+        "now - self._idle_since",
+        partial(play, "a message of ours that will come back is waited for"),
+    ),
+    "runs a success again": (
+        consumer,
+        "return Discard(message) if message.id in self._undeleted else Start(message)",
+        "return Start(message)",
+        partial(play, "a success whose delete failed is deleted and not run again"),
+    ),
+    "takes our own termination for somebody else's": (
+        membership,
+        "            if self.asking or self._unsure:\n",
+        "            if self.asking:\n",
+        partial(play, "a termination whose answer was lost is its own, with a last look"),
+    ),
+    "forgets which delete failed": (
+        consumer,
+        "            self._undeleted.add(event.message.id)\n",
+        "            pass\n",
+        partial(play, "a success whose delete failed is deleted and not run again"),
+    ),
+    "takes a poll from before the give-up for the last look": (
+        consumer,
+        "self._looked_last = self._looking_last and not messages",
+        "self._looked_last = self.given_up and not messages",
+        partial(play, "the instance is given up, then looked over once more"),
+    ),
+    "leaves without a last look": (
+        consumer,
+        "return self.given_up and (self._looked_last or (self._looked and now >= self._look_until()))",
+        "return self.given_up",
+        partial(play, "the instance is given up, then looked over once more"),
+    ),
+    "leaves before what arrived late is released": (
+        consumer,
+        "            self.releasing = True\n",
+        "",
+        partial(play, "a stop waits for the poll and releases what it brings"),
+    ),
     "releases a second delivery while draining": (
         consumer,
         "if each.id in self.running:",
@@ -212,17 +245,41 @@ BY_HISTORY = {
         "if lease.message.id in [handle[0] for handle in handles]]",
         partial(play, "a late refusal of the first delivery does not end the second"),
     ),
-    "forgets the hook": (
+    "lets the hook of an external termination run out": (
+        membership,
+        "self.terminated, self._hold_at = True, now + HOLD_EVERY_S",
+        "self.terminated = True",
+        partial(play, "terminated by others, it lets its job finish under the hook, and takes nothing new"),
+    ),
+    "has an instance replaced that no hook keeps": (
         consumer,
-        "        return [Hold()]\n",
-        "        return []\n",
+        "(empty or self.limits.hooked)",
+        "True",
+        partial(play, "a drain without a hook finishes its job first"),
+    ),
+    "forgets that its replacement was refused": (
+        consumer,
+        "max(self._status, EX_TEMPFAIL)",
+        "self._status",
+        partial(play, "a drain whose replacement is refused says so in its status"),
+    ),
+    "lets a job run into the end of spot capacity": (
+        consumer,
+        "        self._deadline = min(self._deadline, latest)\n",
+        "",
+        partial(play, "a spot notice ends the job, and kills it twenty seconds before the end"),
+    ),
+    "forgets the hook": (
+        membership,
+        "            yield Hold()\n",
+        "",
         partial(play, "the hook is held while a job runs that the last look found"),
     ),
 }
 
 
 def mutated(module, old, new):
-    """The consumer module with one snippet of it, or of the lease module below it, exchanged."""
+    """The consumer module with one snippet of it, or of a module below it, exchanged."""
     source = inspect.getsource(module)
     assert source.count(old) == 1, f"found {source.count(old)} times: {old!r}"
     made = types.ModuleType(module.__name__)
@@ -232,7 +289,8 @@ def mutated(module, old, new):
         return made
     above = types.ModuleType(consumer.__name__)
     exec(compile(inspect.getsource(consumer), consumer.__file__, "exec"), above.__dict__)
-    above.__dict__["Leases"] = made.__dict__["Leases"]
+    name = "Leases" if module is lease else "Membership"
+    above.__dict__[name] = made.__dict__[name]
     return above
 
 
@@ -243,7 +301,7 @@ def test_the_world_notices(bug):
     with pytest.raises((AssertionError, KeyError, AttributeError)):
         run_state_machine_as_test(
             machine,
-            settings=settings(max_examples=800, phases=[Phase.generate], derandomize=True, **PROFILE),
+            settings=settings(max_examples=1_000, phases=[Phase.generate], derandomize=True, **PROFILE),
         )
 
 

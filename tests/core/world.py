@@ -13,6 +13,7 @@ from observerd.core.events import (
     Cause,
     CrewDied,
     Discard,
+    DrainRequested,
     End,
     Exit,
     Extend,
@@ -26,17 +27,29 @@ from observerd.core.events import (
     Message,
     Outcome,
     Poll,
+    Protect,
+    ProtectAnswer,
+    Protected,
+    RebalanceRecommended,
     Received,
     ReceiveFailed,
     ReceiveFault,
     Release,
     Released,
+    Shrink,
+    SpotNoticed,
     Start,
     StopRequested,
+    TargetState,
+    TargetStateChanged,
     TimeUp,
 )
 
 LIMIT_S = 43_200
+# The template's hook waits 300 s: two heartbeats may fail.
+HOOK_S = 100
+SPOT_MARGIN_S = 20
+OUT_OF_SERVICE = {TargetState.STANDBY, TargetState.DETACHED, TargetState.WARMED}
 EPSILON_S = 1e-6
 
 LIMITS = st.builds(
@@ -47,7 +60,10 @@ LIMITS = st.builds(
     idle_timeout_s=st.sampled_from([None, 0.0, 5.0, 120.0]),
     drain_timeout_s=st.sampled_from([0.0, 60.0, 3_600.0]),
     grace_s=st.sampled_from([1.0, 35.0]),
+    max_uptime_s=st.sampled_from([None, None, 300.0]),
     gives_up=st.booleans(),
+    hooked=st.booleans(),
+    protects=st.booleans(),
     once=st.sampled_from([False, False, False, True]),
 )
 
@@ -71,8 +87,18 @@ class World(RuleBasedStateMachine):
         self.stopping = False
         self.status = 0
         self.asked_to_give_up = False
-        self.given_up = False
-        self.looked_last = False
+        self.attempts = []
+        self.unsure = False
+        self.given_up = self.terminated = False
+        self.ending_at = None
+        self.held_at = None
+        self.target = None
+        self.asked_to_protect = False
+        self.answered_at = None
+        self.old_at = float("inf") if limits.max_uptime_s is None else start + limits.max_uptime_s
+        self.drained = False
+        self.gone_at = None
+        self.looked = self.looked_last = False
         self.poll_after_give_up = False
         self.disturbed_at = start
         self.exit = None
@@ -102,12 +128,21 @@ class World(RuleBasedStateMachine):
             each.receipt_handle for order in orders if isinstance(order, Release) for each in order.messages
         }
         duplicates = {each.receipt_handle for each in given if each.id in before}
-        duplicates |= set() if self.stopping else self._second_copies(given)
+        duplicates |= set() if self.stopping or self.parked else self._second_copies(given)
         fresh = {each.receipt_handle for each in given} - duplicates
         assert ignored == duplicates, "a second delivery is left alone"
         assert started | released == fresh, "a message is run or released"
         assert not started & released
         assert not (started and self.stopping), "nothing is started after a stop"
+        assert not (started and self.parked), "nothing is started out of service"
+
+    @property
+    def ending(self):
+        return self.given_up or self.terminated
+
+    @property
+    def parked(self):
+        return self.target in OUT_OF_SERVICE and not self.given_up
 
     def _second_copies(self, given):
         first = {each.id: each.receipt_handle for each in reversed(given)}
@@ -132,19 +167,42 @@ class World(RuleBasedStateMachine):
                 self.extends.append((self.now, leases))
             case End(message, cause, grace_s):
                 self._check_end(message, cause, grace_s)
-            case GiveUp():
-                assert self.limits.gives_up
-                assert not self.asked_to_give_up
-                assert not self.given_up
-                self._check_idle()
-                self.asked_to_give_up = True
-            case Hold():
-                assert self.given_up
             case Exit():
                 self._check_exit(order)
                 self.exit = order
+            case _:
+                self._obey_as_a_member(order)
+
+    def _obey_as_a_member(self, order):
+        match order:
+            case GiveUp(shrink):
+                self._check_give_up(shrink)
+                self.asked_to_give_up = True
+                self.attempts.append(shrink)
+            case Hold():
+                assert self.ending
+                self.held_at = self.now
+            case Protect():
+                assert self.limits.protects
+                assert not self.ending
+                assert self.answered_at is not None, "the first poll comes before protection"
+                self.asked_to_protect = True
+
+    def _check_give_up(self, shrink):
+        assert self.limits.gives_up
+        assert not self.asked_to_give_up, "one attempt at a time"
+        assert not self.ending
+        if shrink is Shrink.NEVER:
+            assert self.drained, "somebody asked for it"
+            assert self.limits.hooked or not self.running, "a job is ended by nobody's hook"
+            return
+        assert not self.parked, "out of service is not idle"
+        assert not self.stopping
+        self._check_idle()
+        assert shrink is (Shrink.IF_ALLOWED if self.now >= self.old_at else Shrink.ALWAYS)
 
     def _take(self, message):
+        self.unsure = False
         assert message.id not in self.running
         self.running[message.id] = message
         self.taken_at[message.id] = self.now
@@ -155,6 +213,7 @@ class World(RuleBasedStateMachine):
     def _check_poll(self, poll):
         assert self.poll is None, "one poll at a time"
         assert not self.stopping, "no poll after a stop"
+        assert not self.parked, "no poll out of service"
         assert 1 <= poll.at_most <= min(self.limits.slots - len(self.running), self.limits.receive_at_most)
         assert 1 <= poll.wait_s <= 20
         if self.given_up:
@@ -165,7 +224,7 @@ class World(RuleBasedStateMachine):
         for message, seconds in leases:
             assert message.id in self.running
             assert Cause.LEASE_LOST not in self._causes(message.id), "lost is final"
-            assert message.id not in self._asked(), "asked for twice at once"
+            assert message.receipt_handle not in self._asked(), "asked for twice at once"
             assert 1 <= seconds <= self.limits.visibility_timeout_s
             assert self.now + seconds <= self.taken_at[message.id] + LIMIT_S, "beyond twelve hours"
 
@@ -175,30 +234,34 @@ class World(RuleBasedStateMachine):
         if cause is Cause.LEASE_LOST:
             assert Cause.LEASE_LOST not in self._causes(message.id), "lost once"
         else:
-            assert self.stopping
+            assert self.stopping or (self.target is TargetState.WARMED and not self.given_up)
         self.ended[message.id].append((cause, grace_s))
 
     def _check_idle(self):
         assert not self.running
         assert self.poll is None, "idleness is decided between polls"
         assert self.limits.idle_timeout_s is not None
-        assert self.now - self.disturbed_at >= self.limits.idle_timeout_s - EPSILON_S, (
-            "not idle for long enough"
-        )
+        assert not self.parked, "out of service is not idle"
+        wait_s = 0.0 if self.now >= self.old_at else self.limits.idle_timeout_s
+        assert self.now - self.disturbed_at >= wait_s - EPSILON_S, "not idle for long enough"
 
     def _check_exit(self, order):
         if order.reason == "abandoned":
             assert self.stopping
             assert order.status == max(1, self.status), "why it stopped shows in the status"
             return
-        assert order.status == self.status, "why it stopped shows in the status"
+        refused = self.drained and self.limits.gives_up and not self.ending
+        assert order.status == max(self.status, 75 if refused else 0), "why it stopped shows in the status"
+        assert not refused or self.attempts[-1:] == [Shrink.NEVER], "asked for before it is refused"
         assert not self.running
         assert self.poll is None
         assert not self.releasing
         if order.reason == "idle":
             if self.limits.gives_up:
                 assert self.given_up
-                assert self.looked_last, "the last look comes after the give-up"
+                assert self.looked, "a look comes after the give-up"
+                is_over = self.now >= self.ending_at + self.limits.drain_timeout_s
+                assert self.looked_last or is_over, "the last look comes after the give-up"
             else:
                 self._check_idle()
         elif order.reason != "done":
@@ -208,7 +271,7 @@ class World(RuleBasedStateMachine):
         return [cause for cause, _ in self.ended[message_id]]
 
     def _asked(self):
-        return {message.id for _, leases in self.extends for message, _ in leases}
+        return {message.receipt_handle for _, leases in self.extends for message, _ in leases}
 
     # ---- what may happen
 
@@ -229,8 +292,7 @@ class World(RuleBasedStateMachine):
         elif self.undeleted and count < self.poll.at_most and data.draw(st.booleans()):
             back = data.draw(st.sampled_from(sorted(self.undeleted)))
             messages.append(Message(back, f"{back}-back-{self.count}", "{}", receive_count=2))
-        self.looked_last = self.poll_after_give_up and not messages
-        self.poll = None
+        self._look(messages)
         if messages:
             self.disturbed_at = self.now
         self.happens(Received(tuple(messages)))
@@ -238,9 +300,14 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.poll and not self.exit)
     @rule()
     def nothing_arrives(self):
-        self.looked_last = self.poll_after_give_up
-        self.poll = None
+        self._look(())
         self.happens(Received())
+
+    def _look(self, messages):
+        self.looked = self.looked or self.poll_after_give_up
+        self.looked_last = self.poll_after_give_up and not messages
+        self.poll = None
+        self.answered_at = self.now if self.answered_at is None else self.answered_at
 
     @precondition(lambda self: self.poll and not self.exit)
     @rule(
@@ -248,6 +315,7 @@ class World(RuleBasedStateMachine):
     )
     def receiving_fails(self, fault):
         self.poll = None
+        self.answered_at = self.now if self.answered_at is None else self.answered_at
         self.disturbed_at = self.now
         if fault is ReceiveFault.DENIED:
             self.stopping, self.status = True, 78
@@ -287,8 +355,68 @@ class World(RuleBasedStateMachine):
     @rule(answer=st.sampled_from(GiveUpAnswer))
     def the_group_answers(self, answer):
         self.asked_to_give_up = False
-        self.given_up = answer is GiveUpAnswer.TERMINATING
+        self.unsure = self.unsure or answer is GiveUpAnswer.FAILED
+        if answer is GiveUpAnswer.TERMINATING:
+            self._ends(by_us=True)
         self.happens(GaveUp(answer))
+
+    def _ends(self, *, by_us):
+        if not self.ending:
+            self.ending_at = self.held_at = self.now
+        if by_us:
+            self.given_up = True
+        else:
+            self.terminated = self.stopping = True
+
+    @precondition(lambda self: self.asked_to_protect and not self.exit)
+    @rule(answer=st.sampled_from(ProtectAnswer))
+    def protection_is_answered(self, answer):
+        self.asked_to_protect = False
+        self.happens(Protected(answer))
+
+    # One rule for all of them, and rarely: each hides much of what may come after.
+    @precondition(lambda self: not self.exit)
+    @rule(
+        what=st.sampled_from(["state", "state", "terminated", "rebalance", "spot", "drain"]),
+        chance=st.integers(0, 9),
+        data=st.data(),
+    )
+    def something_happens_to_the_instance(self, what, chance, data):
+        # An attempt of ours whose answer is on its way, or was lost, is often seen here first.
+        if what == "terminated" and (self.asked_to_give_up or self.unsure or self.ending):
+            self._is_terminated()
+        elif what == "state" and (chance == 0 or self.parked):
+            self._is_brought_to(data.draw(st.sampled_from([TargetState.IN_SERVICE, *OUT_OF_SERVICE])))
+        elif chance == 0 and what == "rebalance":
+            self.old_at = self.now
+            self.happens(RebalanceRecommended())
+        elif chance == 0 and self.count > 3:
+            self._is_taken_away(what, data)
+
+    def _is_brought_to(self, state):
+        was_parked, self.target = self.parked, state
+        if was_parked or self.parked:
+            self.disturbed_at = self.now
+        self.happens(TargetStateChanged(state))
+
+    def _is_taken_away(self, what, data):
+        match what:
+            case "terminated":
+                self._is_terminated()
+            case "spot":
+                gone_in_s = data.draw(st.sampled_from([0.0, 30.0, 110.0]))
+                self.stopping = True
+                self.gone_at = min(self.gone_at or float("inf"), self.now + gone_in_s)
+                self.happens(SpotNoticed("terminate", gone_in_s))
+            case "drain":
+                self.drained = self.stopping = True
+                self.happens(DrainRequested("by hand"))
+
+    def _is_terminated(self):
+        self.target = TargetState.TERMINATED
+        if not self.ending:
+            self._ends(by_us=self.asked_to_give_up or self.unsure)
+        self.happens(TargetStateChanged(TargetState.TERMINATED))
 
     @precondition(lambda self: not self.exit)
     @rule(share=st.sampled_from([0.5, 0.999, 1.0, 1.0, 1.0]), limit_s=st.sampled_from([1.0, 30.0, 1e5]))
@@ -308,7 +436,6 @@ class World(RuleBasedStateMachine):
     def nothing_follows_an_exit(self, event):
         self.happens(event)
 
-    # A rule that ends the story hides all that comes after: so it seldom applies.
     @precondition(lambda self: not self.exit and self.count > 3)
     @rule(chance=st.integers(0, 9))
     def a_stop_is_requested(self, chance):
@@ -317,14 +444,17 @@ class World(RuleBasedStateMachine):
             self.happens(StopRequested("SIGTERM"))
 
     @precondition(lambda self: not self.exit and self.count > 3)
-    @rule(chance=st.integers(0, 9), name=st.sampled_from(["receiver", "heartbeat"]))
+    @rule(chance=st.integers(0, 9), name=st.sampled_from(["receiver", "heartbeat", "leaver"]))
     def a_thread_dies(self, chance, name):
         if chance == 0:
             self.stopping, self.status = True, max(70, self.status)
             if name == "receiver":
                 self.poll, self.releasing = None, False
+            if name == "leaver":
+                self.asked_to_give_up = self.drained = False
             self.happens(CrewDied(name, "bug"))
-            assert self.exit or self.running or self.poll or self.releasing, "nobody is left to wait for"
+            waits = self.running or self.poll or self.releasing or self.asked_to_give_up
+            assert self.exit or waits, "nobody is left to wait for"
 
     # ---- what always holds
 
@@ -333,6 +463,17 @@ class World(RuleBasedStateMachine):
         for message_id in getattr(self, "running", ()):
             if Cause.LEASE_LOST not in self._causes(message_id) and not self.exit:
                 assert self.now < self.expires_at[message_id], "others may have it by now"
+
+    @invariant()
+    def the_hook_never_runs_out(self):
+        if getattr(self, "ending_at", None) is not None and not self.exit:
+            assert self.now < self.held_at + HOOK_S + EPSILON_S
+
+    @invariant()
+    def nothing_is_left_to_end_when_spot_capacity_goes(self):
+        if getattr(self, "gone_at", None) is not None and self.now >= self.gone_at - SPOT_MARGIN_S:
+            for message_id in self.running if not self.exit else ():
+                assert (Cause.STOP, 0.0) in self.ended[message_id], "killed in time to be given back"
 
     def teardown(self):
         """Whatever the story was: a stop ends by time alone, though nobody ever answers again."""
