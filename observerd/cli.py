@@ -106,10 +106,20 @@ def _add_operations(commands: "argparse._SubParsersAction[_Parser]") -> None:
     logs = _operation(commands, "logs", "print what a run printed")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
     logs.add_argument("--attempt", type=_whole, metavar="N", help="default: the last that was started")
+    _add_dlq(_operation(commands, "dlq", "list and show dead letters, run them again, or drop them"))
     runs.add_argument("--since", metavar="WHEN", help="36h, 7d or 2026-11-23T18:00; default: 24h")
     for parser in (why, logs):
         parser.add_argument("run", metavar="RUN", help=what)
         parser.add_argument("--since", metavar="WHEN", help="how far back to look for it; default: 14d")
+
+
+def _add_dlq(parser: _Parser) -> None:
+    parser.add_argument("action", choices=("list", "show", "retry", "drop"), help="what to do with them")
+    parser.add_argument(
+        "which", nargs="*", metavar="RUN", help="a run's id, a message's (6 letters do) or a job"
+    )
+    parser.add_argument("--all", action="store_true", help="all that it means; without RUN, every one")
+    parser.add_argument("--yes", action="store_true", help="drop without asking")
 
 
 def _operation(commands: "argparse._SubParsersAction[_Parser]", name: str, text: str) -> _Parser:

@@ -78,7 +78,7 @@ class Queue:
             MessageAttributeNames=["All"],
         )
         received_at = _clock_of(answer)
-        return tuple(_message(each, received_at) for each in answer.get("Messages", ()))
+        return tuple(read_message(each, received_at) for each in answer.get("Messages", ()))
 
     def extend(self, leases: tuple[tuple[Message, int], ...]) -> Extended:
         """Keep up to ten messages invisible for so many seconds from now each. SQS's errors are answers."""
@@ -124,7 +124,7 @@ class Queue:
             self._settler.send_message,
             QueueUrl=url,
             MessageBody=message.body,
-            MessageAttributes={name: _as_sent(each) for name, each in attributes.items()},
+            MessageAttributes={name: sent_attribute(each) for name, each in attributes.items()},
             **(fifo if is_fifo(url) else {}),
         )
 
@@ -194,7 +194,8 @@ def _call(method: Callable[..., Any], **request: Any) -> Any:
     return answer
 
 
-def _message(given: Any, received_at: float) -> Message:
+def read_message(given: Any, received_at: float) -> Message:
+    """A message as ReceiveMessage gives it, received at that Unix time."""
     system = given.get("Attributes", {})
     sent_at = int(system.get("SentTimestamp", "0")) / 1000 or received_at
     return Message(
@@ -217,7 +218,8 @@ def _as_read(attribute: Any) -> Attribute:
     return Attribute(attribute["DataType"], value)
 
 
-def _as_sent(attribute: Attribute) -> Any:
+def sent_attribute(attribute: Attribute) -> Any:
+    """An attribute as SendMessage takes it."""
     key = "BinaryValue" if isinstance(attribute.value, bytes) else "StringValue"
     return {"DataType": attribute.data_type, key: attribute.value}
 

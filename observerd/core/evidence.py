@@ -13,6 +13,8 @@ from observerd.core.events import Attribute, Message, Outcome, Report
 ATTRIBUTES_AT_MOST = 10
 MESSAGE_BYTES = 1_048_576
 PREFIX = "Observerd"
+# Borne by a message that a person sent anew: it is late because they took their time, and meant to run.
+RETRIED = PREFIX + "Retried"
 STRING, NUMBER = "String", "Number"
 
 # The characters that SQS takes in a message (SQS API Reference, SendMessage).

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from observerd.core.events import Cause, Message, Outcome
+from observerd.core.evidence import RETRIED
 from observerd.core.job import Job
 from observerd.core.request import BadMessage, Request, instant_text, read_request
 from observerd.core.settlement import is_missed
@@ -70,7 +71,8 @@ def plan(message: Message, jobs: Mapping[str, Job]) -> Run | Refusal:
     job = jobs.get(request.job)
     if job is None:
         return Refusal(Outcome.REJECTED, f"no job {request.job!r} is defined on this machine", request)
-    if is_missed(request.scheduled_at, message.received_at, (job.max_lateness_s, request.max_lateness_s)):
+    limits_s = (job.max_lateness_s, request.max_lateness_s)
+    if RETRIED not in message.attributes and is_missed(request.scheduled_at, message.received_at, limits_s):
         late_s = round(message.received_at - request.scheduled_at)
         return Refusal(
             Outcome.MISSED, f"{late_s} s after its scheduled time, later than allowed", request, job

@@ -8,7 +8,7 @@ import time
 
 from observerd.aws import Account, NoRegion, region_of
 from observerd.config import Config, one_line
-from observerd.operations import logs, runs, why
+from observerd.operations import dlq, logs, runs, why
 from observerd.operations.place import EX_CONFIG, Place, find
 from observerd.operations.reading import instant_ms
 from observerd.operations.screen import Screen, as_json, screen_of
@@ -16,14 +16,14 @@ from observerd.operations.tale import time_text
 from observerd.operations.timeline import hops, picture
 from observerd.operations.trouble import Trouble
 
-EX_OK = 0
+EX_OK, EX_FAILED, EX_USAGE = 0, 1, 64
 
 
 def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
     """Do what subcommand name asks. Returns the exit status. Raises Trouble."""
     account = _account(arguments, config)
     place = find(account, config, arguments.stack)
-    action = {"runs": _runs, "why": _why, "logs": _logs}[name]
+    action = {"runs": _runs, "why": _why, "logs": _logs, "dlq": _dlq}[name]
     return action(account, place, arguments)
 
 
@@ -89,3 +89,59 @@ def _show_line(line: logs.Line) -> None:
 
 def _show_json(line: logs.Line) -> None:
     print(json.dumps({"at": instant_ms(line.at), "line": line.text}, ensure_ascii=False), flush=True)
+
+
+def _dlq(account: Account, place: Place, arguments: argparse.Namespace) -> int:
+    changes = arguments.action in ("retry", "drop")
+    if changes and not (arguments.which or arguments.all):
+        raise Trouble(f"dlq {arguments.action}: which? (name RUN or MESSAGE, or give --all)", EX_USAGE)
+    letters = dlq.DeadLetters(account, place, os.environ)
+    with letters.looked_at() as found:
+        chosen = dlq.meant(found, arguments.which, every=arguments.all or not changes)
+        if changes:
+            return _change(letters, chosen, arguments)
+        _show_dead(letters, chosen, place, arguments)
+    if (unseen := letters.count() - len(found)) > 0:
+        print(f"observerd: about {unseen} more not shown: {dlq.UNSEEN}", file=sys.stderr)
+    return EX_OK
+
+
+def _show_dead(
+    letters: dlq.DeadLetters, chosen: list[dlq.Dead], place: Place, arguments: argparse.Namespace
+) -> None:
+    now = time.time()
+    whole = arguments.action == "show"
+    lines = {dead.message.id: letters.last_lines(dead) for dead in chosen if whole}
+    if arguments.json:
+        more = ({"last_lines": lines[dead.message.id]} if whole else {} for dead in chosen)
+        print(as_json([dead.values() | each for dead, each in zip(chosen, more, strict=True)]))
+    elif not chosen:
+        print("no dead letters")
+    elif whole:
+        sheets = (dlq.sheet(dead, lines[dead.message.id], place, now, _screen()) for dead in chosen)
+        print("\n\n".join(sheets))
+    else:
+        print(dlq.table(chosen, now, _screen()))
+
+
+def _change(letters: dlq.DeadLetters, chosen: list[dlq.Dead], arguments: argparse.Namespace) -> int:
+    if arguments.action == "drop" and not (arguments.yes or _agreed(chosen)):
+        return EX_FAILED
+    act = letters.retry if arguments.action == "retry" else letters.drop
+    done = []
+    for dead in chosen:
+        done.append(act(dead))
+        if not arguments.json:
+            print(dlq.report(done[-1]), flush=True)
+    if arguments.json:
+        print(as_json([each.values() for each in done]))
+    return EX_FAILED if any(each.fault for each in done) else EX_OK
+
+
+def _agreed(chosen: list[dlq.Dead]) -> bool:
+    """Whether the person at the terminal wants these deleted. Raises Trouble where there is none."""
+    if not sys.stdin.isatty():
+        raise Trouble("dlq drop: deletes for good (give --yes where nobody can be asked)", EX_USAGE)
+    names = ", ".join(f"{dead.job or '-'} {dead.run_id or dead.message.id}" for dead in chosen)
+    print(f"delete for good: {one_line(names)}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

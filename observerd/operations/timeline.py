@@ -15,6 +15,8 @@ _BAR = 20
 _LEAST_NOTE = 16
 # A machine that had booted this long before the message was sent was not started for it.
 _BEFORE_S = 5.0
+# The producer's clock and SQS's may differ by so much.
+_SAME_S = 10.0
 RUN = "ended"
 _GOING_ON = {
     WAITING: "still waiting",
@@ -59,9 +61,8 @@ def hops(known: Evidence, now: float) -> list[Hop]:
     """What happened, in order; with how it stands now, where it is not over."""
     story = known.story
     found = [] if story.scheduled_at is None else [Hop(story.scheduled_at, "due")]
-    for count, seen in enumerate(story.sent):
-        by_hand = "retried by hand" if seen.facts.get("by_hand") else ""
-        found.append(Hop(seen.at, "sent again" if count else "sent", by_hand))
+    found += [Hop(seen.at, "sent again" if count else "sent") for count, seen in enumerate(story.sent)]
+    found += [Hop(at, "sent", "by hand") for at in sorted(_sent_by_hand(story))]
     found += [_woken(seen) for seen in story.woken]
     for place, attempt in enumerate(story.attempts):
         if attempt.worker not in {each.worker for each in story.attempts[:place]}:
@@ -74,6 +75,13 @@ def hops(known: Evidence, now: float) -> list[Hop]:
     if found and now > found[-1].at and (doing := _GOING_ON.get(story.outcome(now))):
         found.append(Hop(now, "now", doing))
     return [*found, *_departure(known)]
+
+
+def _sent_by_hand(story: Story) -> set[float]:
+    """When its messages were sent of which the producer says nothing."""
+    told = [seen.at for seen in story.sent]
+    times = {each.sent_at for each in story.attempts if each.sent_at is not None}
+    return {at for at in times if not any(abs(at - each) < _SAME_S for each in told)}
 
 
 def _woken(seen: Seen) -> Hop:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from observerd.core.backoff import backoff_s
 from observerd.core.events import Attribute, Cause, Message, Outcome, Report
-from observerd.core.evidence import ATTRIBUTES_AT_MOST, MESSAGE_BYTES, evidence, fitted
+from observerd.core.evidence import ATTRIBUTES_AT_MOST, MESSAGE_BYTES, RETRIED, evidence, fitted
 from observerd.core.job import JOB_NAME, Job
 from observerd.core.request import BadMessage, read_request, run_id_of
 from observerd.core.run import Ended, Refusal, Run, environment, outcome_of, plan, reason_of
@@ -192,6 +192,19 @@ def test_the_stricter_limit_says_what_is_too_late(late_s, job_limit, message_lim
     assert missed == isinstance(answer, Refusal)
     if missed:
         assert answer.outcome is Outcome.MISSED
+
+
+def test_a_run_that_a_person_sent_anew_is_never_too_late():
+    body = {"job": "feed", "scheduled_time": "2026-11-23T18:00:00Z", "max_lateness": "1m"}
+    retried = message(body, received_at=NOW + 1e6, attributes={RETRIED: Attribute("String", "by hand")})
+
+    assert isinstance(plan(retried, {"feed": JOB}), Run)
+
+
+def test_a_retry_that_fails_again_loses_its_mark():
+    retried = message({"job": "feed"}, attributes={RETRIED: Attribute("String", "by hand")})
+
+    assert {} == fitted(retried, {})
 
 
 def test_the_environment_is_the_designs_and_cannot_be_forged():
