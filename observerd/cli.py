@@ -106,6 +106,7 @@ def _add_operations(commands: "argparse._SubParsersAction[_Parser]") -> None:
     logs = _operation(commands, "logs", "print what a run printed")
     logs.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
     logs.add_argument("--attempt", type=_whole, metavar="N", help="default: the last that was started")
+    _operation(commands, "doctor", "look for what is wrong with a stack, and say how to mend it")
     _add_dlq(_operation(commands, "dlq", "list and show dead letters, run them again, or drop them"))
     runs.add_argument("--since", metavar="WHEN", help="36h, 7d or 2026-11-23T18:00; default: 24h")
     for parser in (why, logs):

@@ -8,7 +8,8 @@ import time
 
 from observerd.aws import Account, NoRegion, region_of
 from observerd.config import Config, one_line
-from observerd.operations import dlq, logs, runs, why
+from observerd.operations import dlq, doctor, logs, runs, why
+from observerd.operations.checkups import Patient
 from observerd.operations.place import EX_CONFIG, Place, find
 from observerd.operations.reading import instant_ms
 from observerd.operations.screen import Screen, as_json, screen_of
@@ -23,7 +24,7 @@ def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
     """Do what subcommand name asks. Returns the exit status. Raises Trouble."""
     account = _account(arguments, config)
     place = find(account, config, arguments.stack)
-    action = {"runs": _runs, "why": _why, "logs": _logs, "dlq": _dlq}[name]
+    action = {"runs": _runs, "why": _why, "logs": _logs, "dlq": _dlq, "doctor": _doctor}[name]
     return action(account, place, arguments)
 
 
@@ -89,6 +90,13 @@ def _show_line(line: logs.Line) -> None:
 
 def _show_json(line: logs.Line) -> None:
     print(json.dumps({"at": instant_ms(line.at), "line": line.text}, ensure_ascii=False), flush=True)
+
+
+def _doctor(account: Account, place: Place, arguments: argparse.Namespace) -> int:
+    patient = Patient(account, place, os.environ, time.time())
+    diagnosis = doctor.examine(patient)
+    print(as_json(diagnosis.values()) if arguments.json else doctor.report(diagnosis, patient, _screen()))
+    return diagnosis.status
 
 
 def _dlq(account: Account, place: Place, arguments: argparse.Namespace) -> int:

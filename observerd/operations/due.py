@@ -8,6 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from observerd.core.request import instant_text, run_id_of
+from observerd.core.units import duration_s
 from observerd.operations.tale import Story
 from observerd.operations.trouble import asked
 from observerd.schedules.eventbridge import BadExpression, RateExpression, read_expression, runs
@@ -30,6 +31,8 @@ class Schedule:
     enabled: bool
     changed_at: float
     """Unix time. What it said before is not known."""
+    max_lateness_s: float | None = None
+    has_dead_letters: bool = True
 
     def due(self, since: float, until: float) -> Iterator[float]:
         """When it was due. A rate tells nothing: it counts from a moment that AWS alone knows."""
@@ -96,4 +99,13 @@ def _schedule(given: Any) -> Schedule | None:
         given.get("ScheduleExpressionTimezone") or "UTC",
         given.get("State", "ENABLED") == "ENABLED",
         changed.timestamp() if changed else 0.0,
+        _lateness_s(event.get("max_lateness")),
+        "DeadLetterConfig" in given["Target"],
     )
+
+
+def _lateness_s(text: object) -> float | None:
+    try:
+        return duration_s(text) if isinstance(text, str) else None
+    except ValueError:
+        return None

@@ -26,8 +26,8 @@ PLACE = Place(
 )
 
 
-def refused(code, text="so it is"):
-    return ClientError({"Error": {"Code": code, "Message": text}}, "AnyCall")
+def refused(code, text="so it is", operation="AnyCall"):
+    return ClientError({"Error": {"Code": code, "Message": text}}, operation)
 
 
 def time_of(at):

@@ -1,0 +1,562 @@
+"""What `doctor` looks at: each check asks AWS a few questions and yields what is wrong, with how to mend it.
+
+The traps are those that scaling to zero by a queue has: see docs/operations.md, "Doctor".
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from observerd.aws import Account, endpoint_of
+from observerd.core.units import duration_text
+from observerd.operations import due
+from observerd.operations.place import Place, outputs_of
+from observerd.operations.reading import Events
+from observerd.operations.runs import span
+from observerd.operations.trouble import Trouble, asked
+
+HOOK = "drain"
+TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
+GROUP_METRICS = (
+    "GroupDesiredCapacity",
+    "GroupPendingInstances",
+    "GroupInServiceInstances",
+    "GroupTerminatingInstances",
+)
+# An interrupted run is received again, and a job may have ten attempts: the queue itself must give up later.
+LEAST_RECEIVES = 10
+# Longer than this a dead worker's message is a late run.
+LONGEST_VISIBILITY_S = 900
+LEAST_GRACE_S = 60
+HOOK_S = (60, 3_600)
+# Of one minute's resolution, published within some more.
+FRESH_S = 600.0
+ZONES = 2
+
+
+class Level(Enum):
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+    UNKNOWN = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    text: str
+    mend: str | None = None
+    """A command to paste, or what to do."""
+
+
+def wrong(text: str, mend: str | None = None) -> Finding:
+    return Finding(Level.WRONG, text, mend)
+
+
+def note(text: str, mend: str | None = None) -> Finding:
+    return Finding(Level.NOTE, text, mend)
+
+
+@dataclass(slots=True)
+class Patient:
+    """A stack, and what was asked of it once. Every question raises Trouble where it is not answered."""
+
+    account: Account
+    place: Place
+    environ: Mapping[str, str]
+    now: float
+    _answers: dict[str, Any] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        return self.account.client(service)
+
+    @property
+    def sqs(self) -> Any:
+        return self.account.client("sqs", endpoint_of(self.place.queue_url, self.environ))
+
+    def once(self, name: str, ask_it: Callable[[], Any]) -> Any:
+        if name not in self._answers:
+            self._answers[name] = ask_it()
+        return self._answers[name]
+
+    @property
+    def aws(self) -> str:
+        return f"aws --region {self.place.region}"
+
+    @property
+    def stack(self) -> str:
+        if self.place.stack is None:
+            raise Trouble("the stack's name is not known (give --stack)")
+        return self.place.stack
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        answer: dict[str, str] = self.once("outputs", lambda: outputs_of(self.account, self.stack))
+        return answer
+
+    def attributes(self, url: str) -> dict[str, str]:
+        answer: dict[str, str] = self.once(
+            url,
+            lambda: asked(self.sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["All"])["Attributes"],
+        )
+        return answer
+
+    @property
+    def group(self) -> Any:
+        return self.once("group", self._group)
+
+    def _group(self) -> Any:
+        name = self.place.group
+        if name is None:
+            raise Trouble("the group's name is not known (give --stack)")
+        client = self.client("autoscaling")
+        found = asked(client.describe_auto_scaling_groups, AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        if not found:
+            raise Missing(f"there is no Auto Scaling group {name}")
+        return found[0]
+
+    @property
+    def schedules(self) -> list[due.Schedule]:
+        answer: list[due.Schedule] = self.once(
+            "schedules", lambda: due.schedules(self.client("scheduler"), self.stack)
+        )
+        return answer
+
+    def resources(self, kind: str) -> list[Any]:
+        """The stack's resources of that type."""
+        every = self.once("resources", self._resources)
+        return [each for each in every if each["ResourceType"] == kind]
+
+    def _resources(self) -> list[Any]:
+        client, found, request = self.client("cloudformation"), [], {"StackName": self.stack}
+        while True:
+            answer = asked(client.list_stack_resources, **request)
+            found += answer["StackResourceSummaries"]
+            if not (token := answer.get("NextToken")):
+                return found
+            request["NextToken"] = token
+
+
+class Missing(Trouble):
+    """What the stack cannot do without is not there."""
+
+
+# ---- queues
+
+
+def queue(patient: Patient) -> Iterator[Finding]:
+    """It takes messages, keeps them long enough, and gives up late enough."""
+    url = patient.place.queue_url
+    found = patient.attributes(url)
+    setting = f"{patient.aws} sqs set-queue-attributes --queue-url {url} --attributes"
+    if int(found.get("DelaySeconds", 0)):
+        text = "messages are delayed: a worker that takes its last look cannot see them, and leaves"
+        yield wrong(text, f"{setting} DelaySeconds=0")
+    if (visibility_s := int(found["VisibilityTimeout"])) > LONGEST_VISIBILITY_S:
+        text = f"a dead worker's message stays hidden for {duration_text(visibility_s)}"
+        yield wrong(text, f"{setting} VisibilityTimeout=120")
+    yield from _retention(patient, int(found["MessageRetentionPeriod"]), setting)
+    yield from _redrive(patient, found)
+
+
+def _retention(patient: Patient, kept_s: int, setting: str) -> Iterator[Finding]:
+    try:
+        allowed = [(each.max_lateness_s, each.name) for each in patient.schedules if each.max_lateness_s]
+    except Trouble:
+        return
+    if allowed and kept_s < max(allowed)[0]:
+        lateness_s, name = max(allowed)
+        text = (
+            f"a message is lost after {duration_text(kept_s)}, and schedule {name} may be"
+            f" {duration_text(lateness_s)} late"
+        )
+        yield wrong(text, f"{setting} MessageRetentionPeriod={int(lateness_s) * 2}")
+
+
+def _redrive(patient: Patient, found: Mapping[str, str]) -> Iterator[Finding]:
+    if "RedrivePolicy" not in found:
+        yield wrong("it has no dead-letter queue: a message that kills its workers comes for ever")
+        return
+    policy = json.loads(found["RedrivePolicy"])
+    if int(policy["maxReceiveCount"]) < LEAST_RECEIVES:
+        yield wrong(
+            f"SQS gives up after {policy['maxReceiveCount']} receives: interruptions count, and a job may"
+            f" have {LEAST_RECEIVES} attempts",
+            "set maxReceiveCount to 10 in its RedrivePolicy",
+        )
+    dead = patient.place.dead_letter_queue_url
+    if dead and dead.rsplit("/", 1)[1] != policy["deadLetterTargetArn"].rsplit(":", 1)[1]:
+        yield note("workers bury messages in another queue than SQS itself does")
+
+
+def dead_letter_queue(patient: Patient) -> Iterator[Finding]:
+    """It is there, takes what the queue gives it, keeps it longer, and is empty."""
+    url = patient.place.dead_letter_queue_url
+    if url is None:
+        raise Trouble("its URL is not known (give --stack, or set dead_letter_queue_url)")
+    source, found = patient.attributes(patient.place.queue_url), patient.attributes(url)
+    if url.endswith(".fifo") != patient.place.queue_url.endswith(".fifo"):
+        yield wrong(
+            "one of the two queues is FIFO and the other is not: SQS moves nothing from one to the other"
+        )
+    if int(found["MessageRetentionPeriod"]) <= int(source["MessageRetentionPeriod"]):
+        yield wrong(
+            f"dead letters, too, are lost after {duration_text(int(found['MessageRetentionPeriod']))}",
+            f"{patient.aws} sqs set-queue-attributes --queue-url {url}"
+            " --attributes MessageRetentionPeriod=1209600",
+        )
+    allow = json.loads(found.get("RedriveAllowPolicy", "{}"))
+    listed = allow.get("sourceQueueArns", ())
+    if allow.get("redrivePermission") == "denyAll" or (listed and source["QueueArn"] not in listed):
+        yield wrong("it does not let the queue put messages here (RedriveAllowPolicy)")
+    if count := int(found.get("ApproximateNumberOfMessages", 0)):
+        text = f"{_count(count, 'run has', 'runs have')} failed for good"
+        yield wrong(text, f"observerd dlq list --stack {patient.place.stack}")
+
+
+def undelivered(patient: Patient) -> Iterator[Finding]:
+    """No event came to nothing."""
+    name = patient.outputs["UndeliveredQueueArn"].rsplit(":", 1)[1]
+    url = f"{patient.place.queue_url.rsplit('/', 1)[0]}/{name}"
+    if count := int(patient.attributes(url).get("ApproximateNumberOfMessages", 0)):
+        yield wrong(
+            f"{_count(count, 'event', 'events')} of schedules became no message: those runs never were",
+            f"{patient.aws} sqs receive-message --queue-url {url} --visibility-timeout 0"
+            " --message-attribute-names All",
+        )
+
+
+# ---- group
+
+
+def group(patient: Patient) -> Iterator[Finding]:
+    """It may grow, launches what is wanted, and tells its metrics."""
+    found = patient.group
+    named = f"--auto-scaling-group-name {patient.place.group}"
+    update = f"{patient.aws} autoscaling update-auto-scaling-group {named}"
+    if found["MaxSize"] == 0:
+        yield wrong("its MaxSize is 0: nothing is run", f"{update} --max-size 1")
+    if found["MinSize"] > 0:
+        yield note(f"its MinSize is {found['MinSize']}: so many workers never leave")
+    if len(found.get("AvailabilityZones", ())) < ZONES:
+        yield wrong("it is in one Availability Zone: when that fails, nothing is run")
+    if found.get("HealthCheckGracePeriod", 0) < LEAST_GRACE_S:
+        text = "its health check begins before a machine has booted, and ends it"
+        yield wrong(text, f"{update} --health-check-grace-period 120")
+    if found.get("NewInstancesProtectedFromScaleIn"):
+        text = (
+            "new instances are protected: one whose daemon never comes up cannot be removed by the Leak alarm"
+        )
+        yield wrong(text, f"{update} --no-new-instances-protected-from-scale-in")
+    if found.get("WarmPoolConfiguration"):
+        yield note("it has a warm pool: its instances cost, and take no message there")
+    yield from _suspended(patient, found)
+    yield from _unmeasured(patient, found)
+    yield from _instances(patient, found)
+
+
+def _suspended(patient: Patient, found: Any) -> Iterator[Finding]:
+    for each in found.get("SuspendedProcesses", ()):
+        name = each["ProcessName"]
+        text = f"its process {name} is suspended ({each.get('SuspensionReason', 'no reason is given')})"
+        mend = (
+            f"{patient.aws} autoscaling resume-processes --auto-scaling-group-name {patient.place.group}"
+            f" --scaling-processes {name}"
+        )
+        # AZRebalance is suspended by many on purpose, and so are the others that end instances.
+        yield (wrong if name in ("Launch", "Terminate", "AlarmNotification") else note)(text, mend)
+
+
+def _unmeasured(patient: Patient, found: Any) -> Iterator[Finding]:
+    enabled = {each["Metric"] for each in found.get("EnabledMetrics", ())}
+    if lacking := [name for name in GROUP_METRICS if name not in enabled]:
+        yield wrong(
+            f"it does not tell {', '.join(lacking)}: the alarms are blind",
+            f"{patient.aws} autoscaling enable-metrics-collection"
+            f" --auto-scaling-group-name {patient.place.group} --granularity 1Minute"
+            f" --metrics {' '.join(lacking)}",
+        )
+
+
+def _instances(patient: Patient, found: Any) -> Iterator[Finding]:
+    there = found.get("Instances", ())
+    serving = [each for each in there if each["LifecycleState"] == "InService"]
+    for each in serving:
+        if not each.get("ProtectedFromScaleIn"):
+            text = f"{each['InstanceId']} is in service and not protected: scaling in would end its jobs"
+            yield note(f"{text} (a worker protects itself when it is up)")
+    if found["DesiredCapacity"] > len(serving):
+        client = patient.client("autoscaling")
+        activities = asked(
+            client.describe_scaling_activities, AutoScalingGroupName=patient.place.group, MaxRecords=1
+        )["Activities"]
+        if activities and activities[0]["StatusCode"] == "Failed":
+            yield wrong(
+                f"its last launch failed: {activities[0].get('StatusMessage', 'no reason was given')}"
+            )
+
+
+def hook(patient: Patient) -> Iterator[Finding]:
+    """It keeps a leaving instance until the daemon is done."""
+    name = patient.group["AutoScalingGroupName"]
+    client = patient.client("autoscaling")
+    found = asked(client.describe_lifecycle_hooks, AutoScalingGroupName=name)["LifecycleHooks"]
+    put = (
+        f"{patient.aws} autoscaling put-lifecycle-hook --auto-scaling-group-name {name}"
+        f" --lifecycle-hook-name {HOOK} --lifecycle-transition {TERMINATING} --heartbeat-timeout 300"
+        " --default-result CONTINUE"
+    )
+    ours = [each for each in found if each["LifecycleTransition"] == TERMINATING]
+    if not any(each["LifecycleHookName"] == HOOK for each in ours):
+        text = f"there is none called {HOOK}: a leaving instance ends before its last look and lines"
+        yield wrong(text, put)
+    for each in ours:
+        held_s = each.get("HeartbeatTimeout", 3_600)
+        if not HOOK_S[0] <= held_s <= HOOK_S[1]:
+            text = f"{each['LifecycleHookName']} waits for {duration_text(held_s)}, not for 1m to 1h"
+            yield wrong(text, put)
+        if each["LifecycleHookName"] != HOOK:
+            yield wrong(
+                f"nobody completes {each['LifecycleHookName']}: every end waits for {duration_text(held_s)}"
+            )
+    for each in found:
+        if each["LifecycleTransition"] != TERMINATING:
+            yield wrong(f"nobody completes {each['LifecycleHookName']}: it delays every launch")
+
+
+def scaling(patient: Patient) -> Iterator[Finding]:
+    """Nothing but the workers lowers the capacity."""
+    name = patient.group["AutoScalingGroupName"]
+    client = patient.client("autoscaling")
+    leak = {each["PhysicalResourceId"] for each in _leak_policies(patient)}
+    for each in asked(client.describe_policies, AutoScalingGroupName=name)["ScalingPolicies"]:
+        if each.get("PolicyARN") not in leak and _lowers(each):
+            yield wrong(
+                f"policy {each['PolicyName']} scales in: it does not know which worker works",
+                f"{patient.aws} autoscaling delete-policy --auto-scaling-group-name {name}"
+                f" --policy-name {each['PolicyName']}",
+            )
+    actions = asked(client.describe_scheduled_actions, AutoScalingGroupName=name)[
+        "ScheduledUpdateGroupActions"
+    ]
+    for each in actions:
+        yield wrong(
+            f"scheduled action {each['ScheduledActionName']} sets the capacity: that is for the producer,"
+            " which raises it, and for each worker, which lowers it",
+            f"{patient.aws} autoscaling delete-scheduled-action --auto-scaling-group-name {name}"
+            f" --scheduled-action-name {each['ScheduledActionName']}",
+        )
+
+
+def _leak_policies(patient: Patient) -> list[Any]:
+    """Of the alarm that mends leaks: the one policy that may lower the capacity."""
+    if patient.place.stack is None:
+        return []
+    policies = patient.resources("AWS::AutoScaling::ScalingPolicy")
+    return [each for each in policies if each["LogicalResourceId"] == "LeakPolicy"]
+
+
+def _lowers(policy: Any) -> bool:
+    if policy.get("PolicyType") in ("TargetTrackingScaling", "PredictiveScaling"):
+        return not policy.get("TargetTrackingConfiguration", {}).get("DisableScaleIn", False)
+    steps = [each["ScalingAdjustment"] for each in policy.get("StepAdjustments", ())]
+    least = min(
+        [*steps, *([policy["ScalingAdjustment"]] if "ScalingAdjustment" in policy else [])], default=1
+    )
+    return bool(least < (1 if policy.get("AdjustmentType") == "ExactCapacity" else 0))
+
+
+# ---- what watches
+
+
+def alarms(patient: Patient) -> Iterator[Finding]:
+    """They are there, armed, and green."""
+    names = [each["PhysicalResourceId"] for each in patient.resources("AWS::CloudWatch::Alarm")]
+    if not names:
+        yield wrong("the stack has none: nobody hears of a failure, and nothing mends a lost wake")
+        return
+    found = asked(patient.client("cloudwatch").describe_alarms, AlarmNames=names)["MetricAlarms"]
+    for name in sorted(set(names) - {each["AlarmName"] for each in found}):
+        yield wrong(f"{name} is gone", "deploy the stack again, or give it back by hand")
+    for each in found:
+        if not each.get("ActionsEnabled", True):
+            yield wrong(
+                f"{each['AlarmName']}: its actions are switched off",
+                f"{patient.aws} cloudwatch enable-alarm-actions --alarm-names {each['AlarmName']}",
+            )
+        if not each.get("AlarmActions"):
+            yield wrong(f"{each['AlarmName']} tells nobody")
+        if each.get("StateValue") == "ALARM":
+            yield wrong(f"{each['AlarmName']} rings: {each.get('AlarmDescription', '')}")
+
+
+def topic(patient: Patient) -> Iterator[Finding]:
+    """Somebody hears the alarms."""
+    arn = patient.outputs["AlertTopicArn"]
+    found = asked(patient.client("sns").list_subscriptions_by_topic, TopicArn=arn)["Subscriptions"]
+    pending = [each for each in found if each["SubscriptionArn"] == "PendingConfirmation"]
+    if len(pending) == len(found):
+        what = "its one subscription waits" if len(found) == 1 else "its subscriptions wait"
+        text = f"{what} for the click in the mail" if found else "nobody has subscribed to it"
+        yield wrong(
+            f"alarms reach nobody: {text}",
+            f"{patient.aws} sns subscribe --topic-arn {arn} --protocol email --notification-endpoint ADDRESS",
+        )
+    elif pending:
+        yield note(
+            f"{_count(len(pending), 'subscription waits', 'subscriptions wait')} for the click in the mail"
+        )
+
+
+def metrics(patient: Patient) -> Iterator[Finding]:
+    """What the alarms look at is fresh."""
+    client = patient.client("cloudwatch")
+    at = datetime.fromtimestamp(patient.now, UTC)
+    points = asked(
+        client.get_metric_statistics,
+        Namespace="AWS/AutoScaling",
+        MetricName="GroupDesiredCapacity",
+        Dimensions=[{"Name": "AutoScalingGroupName", "Value": patient.group["AutoScalingGroupName"]}],
+        StartTime=at - timedelta(hours=3),
+        EndTime=at,
+        Period=60,
+        Statistics=["Minimum"],
+    )["Datapoints"]
+    last = max((each["Timestamp"].timestamp() for each in points), default=None)
+    if last is None or patient.now - last > FRESH_S:
+        age = "none for three hours" if last is None else f"the last is {span(patient.now - last)} old"
+        yield wrong(f"points of GroupDesiredCapacity: {age}; the Wake alarm is blind")
+    # Within two weeks, ListMetrics knows it; an hour is more than CloudWatch takes to count a line.
+    ended = Events(patient.client("logs"), patient.place).of_workers(
+        '$.event = "ended"', patient.now - 86_400, patient.now - 3_600
+    )
+    counted = asked(
+        client.list_metrics, Namespace="Observerd", Dimensions=[{"Name": "Stack", "Value": patient.stack}]
+    )["Metrics"]
+    if ended and not counted:
+        yield wrong(
+            "runs have ended, and CloudWatch has counted none: the missed-run alarms ring without a cause",
+            "look for stack and cloudwatch_metrics in `observerd show-config` on a worker",
+        )
+
+
+def log_groups(patient: Patient) -> Iterator[Finding]:
+    """They are there, and forget in time."""
+    client = patient.client("logs")
+    for name in (patient.place.job_logs, patient.place.producer_logs):
+        if name is None:
+            continue
+        found = asked(client.describe_log_groups, logGroupNamePrefix=name)["logGroups"]
+        exact = [each for each in found if each["logGroupName"] == name]
+        if not exact:
+            yield wrong(
+                f"{name} is gone: nothing is on record",
+                f"{patient.aws} logs create-log-group --log-group-name {name}",
+            )
+        elif not exact[0].get("retentionInDays"):
+            yield note(
+                f"{name} is kept, and paid for, for ever",
+                f"{patient.aws} logs put-retention-policy --log-group-name {name} --retention-in-days 90",
+            )
+
+
+# ---- schedules, producer, permissions
+
+
+def schedules(patient: Patient) -> Iterator[Finding]:
+    """They are switched on."""
+    if not patient.schedules:
+        yield note("there is none that names a job")
+    for each in patient.schedules:
+        if not each.enabled:
+            yield note(f"{each.name} is switched off: {each.job} does not run")
+        if not each.has_dead_letters:
+            yield wrong(
+                f"{each.name} has no dead-letter queue: what Scheduler cannot deliver is lost silently"
+            )
+
+
+def producer(patient: Patient) -> Iterator[Finding]:
+    """It may run, and what it fails at is kept."""
+    name = patient.outputs["ProducerArn"].rsplit(":", 1)[1]
+    client = patient.client("lambda")
+    reserved = asked(client.get_function_concurrency, FunctionName=name).get("ReservedConcurrentExecutions")
+    if reserved == 0:
+        text = "its reserved concurrency is 0: it is switched off, and no schedule becomes a message"
+        yield wrong(text, f"{patient.aws} lambda delete-function-concurrency --function-name {name}")
+    found = asked(client.list_function_event_invoke_configs, FunctionName=name)["FunctionEventInvokeConfigs"]
+    if not any(each.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination") for each in found):
+        # Scheduler's own queue never sees an error of the function: it calls asynchronously.
+        yield wrong("it has no OnFailure destination: an event that it fails at is lost silently")
+
+
+def permissions(patient: Patient) -> Iterator[Finding]:
+    """The roles may do what they must, as IAM simulates it."""
+    queue_arn = patient.attributes(patient.place.queue_url)["QueueArn"]
+    _, partition, _, _, account, _ = queue_arn.split(":")
+    roles = {
+        each["LogicalResourceId"]: each["PhysicalResourceId"] for each in patient.resources("AWS::IAM::Role")
+    }
+    for role, resource, actions in _needs(patient, queue_arn):
+        if role in roles:
+            arn = f"arn:{partition}:iam::{account}:role/{roles[role]}"
+            yield from _denied(patient, role, arn, resource, actions)
+        else:
+            yield wrong(f"{role} is not in the stack")
+
+
+def _needs(patient: Patient, queue_arn: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Roles, resources, and what the roles must be allowed to do with them."""
+    _, partition, _, region, account, _ = queue_arn.split(":")
+    group_arn = patient.group["AutoScalingGroupARN"]
+    dead_url = patient.place.dead_letter_queue_url or patient.place.queue_url
+    log_group = f"arn:{partition}:logs:{region}:{account}:log-group:{patient.place.logs()}:*"
+    yield "WorkerRole", queue_arn, ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+    yield "WorkerRole", patient.attributes(dead_url)["QueueArn"], ("sqs:SendMessage",)
+    yield "WorkerRole", log_group, ("logs:CreateLogStream", "logs:PutLogEvents")
+    leaving = ("TerminateInstanceInAutoScalingGroup", "SetInstanceProtection")
+    at_hook = ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat")
+    yield "WorkerRole", group_arn, tuple(f"autoscaling:{action}" for action in (*leaving, *at_hook))
+    yield "ProducerRole", queue_arn, ("sqs:SendMessage",)
+    yield "ProducerRole", group_arn, ("autoscaling:SetDesiredCapacity",)
+    yield "ProducerRole", "*", ("autoscaling:DescribeAutoScalingGroups",)
+    yield "SchedulerRole", patient.outputs["ProducerArn"], ("lambda:InvokeFunction",)
+
+
+def _denied(
+    patient: Patient, role: str, arn: str, resource: str, actions: tuple[str, ...]
+) -> Iterator[Finding]:
+    answer = asked(
+        patient.client("iam").simulate_principal_policy,
+        PolicySourceArn=arn,
+        ActionNames=list(actions),
+        ResourceArns=[resource],
+    )
+    for each in answer["EvaluationResults"]:
+        if each["EvalDecision"] != "allowed":
+            where = "" if resource == "*" else f" on {resource.rsplit(':', 1)[-1]}"
+            yield wrong(f"{role} may not {each['EvalActionName']}{where} ({each['EvalDecision']})")
+
+
+CHECKS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
+    "queue": queue,
+    "dead letters": dead_letter_queue,
+    "undelivered": undelivered,
+    "group": group,
+    "hook": hook,
+    "scaling": scaling,
+    "alarms": alarms,
+    "topic": topic,
+    "metrics": metrics,
+    "log groups": log_groups,
+    "schedules": schedules,
+    "producer": producer,
+    "permissions": permissions,
+}
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
