@@ -1,15 +1,16 @@
-# `make demo` and `make test` set themselves up: python3 >= 3.11, make and PyPI are enough.
+# `make demo` and `make test` set themselves up: python3 >= 3.11, make and PyPI are enough; the tests take a
+# browser and promtool from Debian, as root.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-system system-packages rpm lint bench clean
+.PHONY: demo test test-system test-packages system-packages rpm lint bench clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demo $(ARGS)
 
 # One process more than there are processors: most tests wait for processes of their own.
-test: $(VENV)/.dev
+test: $(VENV)/.dev test-packages
 	$(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist loadgroup --ignore tests/system $(ARGS)
 
 # On a real systemd: root on Debian. The mounts of its machines end with it, whatever happens.
@@ -24,13 +25,18 @@ rpm: $(VENV)/.demo
 	@packaging/rpm/report.sh dist/*.noarch.rpm
 
 SYSTEM_PACKAGES := systemd dbus systemd-container rpm createrepo-c dnf rpmlint iproute2 procps util-linux
+# promtool, and a browser with letters to draw, for tests of what people and Prometheus are shown.
+TEST_PACKAGES := prometheus chromium fonts-dejavu-core
 
-system-packages:
-	@dpkg-query --show $(SYSTEM_PACKAGES) >/dev/null 2>&1 || { \
-	  echo "installing with apt-get: $(SYSTEM_PACKAGES)" && \
+system-packages: PACKAGES := $(SYSTEM_PACKAGES)
+test-packages: PACKAGES := $(TEST_PACKAGES)
+
+system-packages test-packages:
+	@dpkg-query --show $(PACKAGES) >/dev/null 2>&1 || { \
+	  echo "installing with apt-get: $(PACKAGES)" && \
 	  apt-get update --quiet --quiet && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends \
-	    --option DPkg::Lock::Timeout=300 --option Dpkg::Use-Pty=0 $(SYSTEM_PACKAGES) >/dev/null; }
+	    --option DPkg::Lock::Timeout=300 --option Dpkg::Use-Pty=0 $(PACKAGES) >/dev/null; }
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from observerd.instance import Metadata
     from observerd.metrics import Metrics
     from observerd.record import Record
+    from observerd.status import Board
+    from observerd.web.report import About
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     """Serve the queue until there is a reason to leave. Raises aws.NoRegion."""
     config = loaded.config
     requests = Requests()
-    clients = Clients(config.queue_url, config.region, requests.sent)
+    clients = Clients(config.queue_url, config.region, requests)
     messages = Queue(
         config.queue_url, config.visibility_timeout_s, clients.poller(), config.dead_letter_queue_url
     )
@@ -68,15 +70,30 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
 
 
 class Requests:
-    """Hears of every request to SQS, from before there is anything to count it with."""
+    """Hears of every request to AWS, from before there is anything to count it with."""
 
     def __init__(self) -> None:
         self.first = threading.Event()
-        self.count: Callable[[str], None] = lambda _: None
+        self._lock = threading.Lock()
+        self._early: list[tuple[str, str, str, float]] = []
+        self._count: Callable[[str, str, str, float], None] | None = None
 
-    def sent(self, operation: str) -> None:
+    def sent(self, _service: str, _operation: str) -> None:
         self.first.set()
-        self.count(operation)
+
+    def answered(self, service: str, operation: str, outcome: str, took_s: float) -> None:
+        with self._lock:
+            if self._count is None:
+                self._early.append((service, operation, outcome, took_s))
+            else:
+                self._count(service, operation, outcome, took_s)
+
+    def count_with(self, count: Callable[[str, str, str, float], None]) -> None:
+        """From now on, and with what has been answered already."""
+        with self._lock:
+            self._count = count
+            for each in self._early:
+                count(*each)
 
 
 def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: bool, drain: bool) -> Limits:
@@ -118,6 +135,7 @@ def _serve(
     from observerd.metrics import Metrics  # noqa: PLC0415
     from observerd.record import STREAM_PREFIX, Record  # noqa: PLC0415
     from observerd.runner import Runner  # noqa: PLC0415
+    from observerd.status import Board  # noqa: PLC0415
 
     config = loaded.config
     messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout_s))
@@ -133,20 +151,28 @@ def _serve(
     if config.log_group:
         logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))
     metrics = Metrics(loaded.jobs, config.slots)
-    requests.count = lambda operation: metrics.requests.labels(operation).inc()
+    metrics.loaded(well=True)
+    metrics.work_on(config.queue_url.rsplit("/", 1)[1], clients.region, "direct")
+    metrics.watch_logs(lambda: logs.buffered_bytes, lambda: logs.is_down)
+    requests.count_with(metrics.aws_answered)
+    board = Board(loaded.jobs, consumer, time.monotonic())
+    metrics.show(lambda: board.status)
     metadata = Imds(os.environ)
     instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
     leaver: Hand[GiveUp | Hold] = Hand("leaver", instance.carry_out, inbox)
     runner = Runner(messages, executor, logs, loaded.jobs, inbox.put)
-    _serve_metrics(metrics, config.metrics_listen)
+    # Both on threads of their own: no run waits for them.
+    about = _about(config, clients.region)
+    threading.Thread(target=_serve_web, args=(config, metrics, board, about), name="web", daemon=True).start()
     _say_what_is_served(loaded)
-    # On a thread of its own: nothing waits for the answer, and SQS may not give one.
+    # SQS may not answer.
     threading.Thread(target=_find_dead_letter_queue, args=(messages,), daemon=True).start()
     threading.Thread(target=_say_who_is_up, args=(record, metadata), daemon=True).start()
     gc.enable()
     try:
-        leaving = service.run(Crew(receiver, heartbeat, leaver, runner), (Journal(metrics), record))
+        witnesses = (Journal(metrics), record)
+        leaving = service.run(Crew(receiver, heartbeat, leaver, runner), witnesses, board)
     finally:
         logs.close(config.flush_timeout_s)
         executor.close()
@@ -180,16 +206,39 @@ def _print_line(line: str) -> None:
     print(line, flush=True)  # noqa: T201 standard output is the journal
 
 
-def _serve_metrics(metrics: "Metrics", listen: str) -> None:
+def _serve_web(config: Config, metrics: "Metrics", board: "Board", about: "About") -> None:
+    from observerd.web.server import Server, TlsFiles  # noqa: PLC0415
+    from observerd.web.site import Site  # noqa: PLC0415
+
+    metrics.start_at_zero()
+    listen, certificate, key = config.metrics_listen, config.metrics_tls_certificate, config.metrics_tls_key
     if not listen:
         return
+    tls = TlsFiles(certificate, key, config.metrics_tls_client_ca) if certificate and key else None
+    host = listen.rpartition(":")[0]
+    site = Site(metrics, board, about, frozenset({host.lower(), *config.metrics_hosts.lower().split()}))
     try:
-        port = metrics.serve(listen)
+        server = Server(listen, tls, site.answer)
     except OSError as error:
         # Blind is bad, but a worker that does not work is worse.
         log.error("metrics not served", extra={"listen": listen, "fault": str(error)})  # noqa: TRY400 one line
     else:
-        log.info("metrics served", extra={"address": f"{listen.rpartition(':')[0]}:{port}"})
+        log.info("metrics served", extra={"address": f"{host}:{server.port}"})
+
+
+def _about(config: Config, region: str) -> "About":
+    from observerd.web.report import About  # noqa: PLC0415
+
+    return About(
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        queue=config.queue_url.rsplit("/", 1)[1],
+        region=region,
+        executor="direct",
+        log_group=config.log_group,
+        started_at=time.time(),
+        shows_output=config.status_output == "show",
+    )
 
 
 def _say_what_is_served(loaded: Loaded) -> None:

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -35,6 +36,14 @@ CALL_ATTEMPTS = 3
 PATIENT_ATTEMPTS = 6
 
 _REGION_IN_HOST = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$")
+
+
+# Error codes that ask us to slow down, or to have other rights (each service has its own spelling).
+_THROTTLED = ("Throttl", "RequestLimitExceeded", "OverLimit", "TooManyRequests", "ProvisionedThroughput")
+_DENIED = ("AccessDenied", "Unauthorized", "InvalidClientTokenId", "ExpiredToken", "UnrecognizedClient")
+
+# How a call to AWS may fare: what label values there are.
+OUTCOMES = ("ok", "throttled", "denied", "refused", "server_error", "unreachable")
 
 
 class NoRegion(Exception):
@@ -83,20 +92,30 @@ class Account:
         )
 
 
+class Observer(Protocol):
+    """Hears of every request to AWS, retries included, on the thread that makes it."""
+
+    def sent(self, service: str, operation: str) -> None:
+        """One is about to go out: ("sqs", "ReceiveMessage")."""
+
+    def answered(self, service: str, operation: str, outcome: str, took_s: float) -> None:
+        """It has come back, or has failed; outcome is one of OUTCOMES."""
+
+
+class _Unobserved:
+    def sent(self, service: str, operation: str) -> None: ...
+
+    def answered(self, service: str, operation: str, outcome: str, took_s: float) -> None: ...
+
+
 class Clients:
-    """Makes clients for the queue's region and endpoint. Raises NoRegion.
+    """Makes clients for the queue's region and endpoint. Raises NoRegion."""
 
-    on_request is called with the operation's name ("ReceiveMessage") when a request to SQS, a retry included,
-    is made up and about to be sent; on the thread that sends it.
-    """
-
-    def __init__(
-        self, queue_url: str, region: str | None, on_request: Callable[[str], None] = lambda _: None
-    ) -> None:
+    def __init__(self, queue_url: str, region: str | None, observer: Observer | None = None) -> None:
         self._making = threading.Lock()
         self._endpoint = endpoint_of(queue_url, os.environ)
         self._core = botocore.session.get_session()
-        self._core.register("before-send.sqs", lambda **sent: _tell(on_request, sent))
+        _watch(self._core, observer or _Unobserved())
         # botocore reads AWS_DEFAULT_REGION by itself; the other name is what everybody else sets.
         known = region or region_of(queue_url) or os.environ.get("AWS_REGION")
         self.region: str = known or self._core.get_config_variable("region")
@@ -167,9 +186,37 @@ def is_ec2(environ: Mapping[str, str]) -> bool:
     return False
 
 
-def _tell(on_request: Callable[[str], None], sent: Mapping[str, Any]) -> None:
-    """Returns nothing: botocore would take it for the answer."""
-    on_request(sent["event_name"].rsplit(".", 1)[1])
+def _watch(session: botocore.session.Session, observer: Observer) -> None:
+    """Tell observer of what every client of the session sends and gets.
+
+    One thread makes one request at a time, so the time it was sent is kept by the thread. The hooks return
+    nothing: botocore would take it for an answer.
+    """
+    local = threading.local()
+
+    def before_send(**sent: Any) -> None:
+        local.sent_at = perf_counter()
+        observer.sent(*sent["event_name"].split(".")[1:])
+
+    def received(**answer: Any) -> None:
+        outcome = "unreachable" if answer["exception"] else _outcome(answer["parsed_response"] or {})
+        _, service, operation = answer["event_name"].split(".")
+        observer.answered(service, operation, outcome, perf_counter() - local.sent_at)
+
+    session.register("before-send", before_send)
+    session.register("response-received", received)
+
+
+def _outcome(answer: Mapping[str, Any]) -> str:
+    if "Error" not in answer:
+        return "ok"
+    code = str(answer["Error"].get("Code", ""))
+    if any(each in code for each in _THROTTLED):
+        return "throttled"
+    if any(each in code for each in _DENIED):
+        return "denied"
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return "server_error" if status >= 500 else "refused"  # noqa: PLR2004 as HTTP has it
 
 
 def _config(read_s: float, attempts: int, connections: int) -> BotoConfig:

@@ -225,6 +225,12 @@ def _directory(value: object) -> str:
     return value
 
 
+def _file(value: object) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or not value.isprintable():
+        raise _fault("not a file's path", value, "write it from / on")
+    return value
+
+
 def _exit_codes(value: object) -> frozenset[int]:
     # type() and not isinstance(): true is no exit code.
     if not isinstance(value, list) or not all(type(each) is int and 0 <= each <= 255 for each in value):  # noqa: PLR2004 wait(2) keeps 8 bits
@@ -246,6 +252,7 @@ def _size(value: object) -> int:
 
 
 _URL = Kind("URL", _url)
+_FILE = Kind("path of a file", _file)
 _USER = _text("user name", r"[^\s:/]+", "batch")
 _ENVIRONMENT = Kind("table of strings", _environment, dict)
 _EXIT_CODES = Kind("list of 0 to 255", _exit_codes, sorted)
@@ -332,7 +339,25 @@ class Config:
     metrics_listen: str = _key(
         Kind("HOST:PORT, or empty", _listen),
         "127.0.0.1:9748",
-        "Where Prometheus metrics are served. Empty: nowhere.",
+        "Where Prometheus metrics and the status page are served. Empty: nowhere.",
+    )
+    metrics_hosts: str = _key(
+        _text("list of host names", r"[A-Za-z0-9. -]*", "worker-1.example.com proxy.example.com"),
+        "",
+        "Names, separated by spaces, by which browsers and Prometheus may ask for them. IP addresses,"
+        " `localhost` and the machine's own name always work.",
+    )
+    metrics_tls_certificate: str | None = _key(
+        _optional(_FILE), None, "PEM file with a certificate, and its chain, for HTTPS. Default: plain HTTP."
+    )
+    metrics_tls_key: str | None = _key(_optional(_FILE), None, "PEM file with that certificate's key.")
+    metrics_tls_client_ca: str | None = _key(
+        _optional(_FILE),
+        None,
+        "PEM file with the authorities whose client certificates are let in, and no others.",
+    )
+    status_output: str = _key(
+        _choice("show", "hide"), "show", "Whether the status page has the last lines of runs that failed."
     )
     executor: str = _key(_choice("auto", "direct"), "auto", "How jobs are started.")
     default_user: str = _key(
@@ -440,6 +465,7 @@ def load(
     config, origins = _merged(reading, layers)
     if need_queue and "queue_url" not in origins:
         reading.fault(file, "queue_url", f"not set (set it there or in {_variable('queue_url')})")
+    _check_tls(reading, file, config)
     jobs = dict(_jobs(reading))
     if not jobs:
         reading.warnings.append(f"no job is defined in {reading.base / 'jobs.d'}")
@@ -520,6 +546,14 @@ def _merged(reading: "_Reading", layers: Iterable[_Layer]) -> tuple[Config, dict
         origins.update({key: layer.origin or layer.spell(key) for key in layer.table})
     # With a fault in any layer this value is never used, and need not exist.
     return (Config() if reading.faults else _config_shape().read(merged)), origins
+
+
+def _check_tls(reading: "_Reading", file: Path, config: Config) -> None:
+    names = ("metrics_tls_certificate", "metrics_tls_key", "metrics_tls_client_ca")
+    certificate, key, client_ca = (getattr(config, name) for name in names)
+    for name, value, needed_by in ((names[0], certificate, key or client_ca), (names[1], key, certificate)):
+        if needed_by and not value:
+            reading.fault(file, name, f"not set (HTTPS needs {names[0]} and {names[1]})")
 
 
 # ---- jobs

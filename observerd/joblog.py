@@ -56,6 +56,16 @@ class JobLogs:
             self._open.add(opened)
         return opened
 
+    @property
+    def buffered_bytes(self) -> int:
+        """What waits to be sent, in memory."""
+        return self._buffer.used
+
+    @property
+    def is_down(self) -> bool:
+        """Whether CloudWatch Logs does not take what it is sent."""
+        return self._logs is not None and self._logs.is_down()
+
     def close(self, timeout_s: float) -> None:
         """Flush every open stream, all of them within timeout_s."""
         deadline = time.monotonic() + timeout_s

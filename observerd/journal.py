@@ -17,6 +17,7 @@ from observerd.core.events import (
     GiveUpAnswer,
     Held,
     Ignore,
+    Message,
     Order,
     Outcome,
     Received,
@@ -52,8 +53,7 @@ class Journal:
     def event(self, event: Event, now: float) -> None:
         match event:
             case Received(messages):
-                self._metrics.receives.labels("message" if messages else "empty").inc()
-                self._receiving_again(now)
+                self._received(messages, now)
             case ReceiveFailed():
                 self._receive_failed(event, now)
             case Began():
@@ -63,13 +63,12 @@ class Journal:
             case Extended():
                 self._extended(event)
             case StopRequested(reason):
+                self._metrics.stop_requested(reason)
                 log.info("stop requested", extra={"reason": reason})
             case CrewDied(name, error):
                 log.critical("crew thread died", extra={"thread_name": name, "error": error})
-            case GaveUp():
-                self._gave_up(event)
-            case Held(fault) if fault:
-                log.warning("lifecycle hook not extended", extra={"fault": fault})
+            case GaveUp() | Held():
+                self._leaving(event)
 
     def order(self, order: Order) -> None:
         match order:
@@ -89,7 +88,10 @@ class Journal:
             case Exit(status, reason):
                 log.info("leaving", extra={"reason": reason, "exit_status": status})
 
-    def _receiving_again(self, now: float) -> None:
+    def _received(self, messages: tuple[Message, ...], now: float) -> None:
+        self._metrics.receives.labels("message" if messages else "empty").inc()
+        for each in messages:
+            self._metrics.receive_counts.observe(each.receive_count)
         if self._outage_at is not None:
             facts = {"outage_s": now - self._outage_at, "failures": self._failures}
             log.warning("receiving works again", extra=facts)
@@ -123,11 +125,8 @@ class Journal:
         if self._jobs.pop(event.message.id, None) is not None:
             self._metrics.running.labels(job).dec()
             self._metrics.busy.dec()
-        self._metrics.runs.labels(job, event.outcome.value).inc()
+        self._metrics.ended(job, event.outcome, event.report)
         self._metrics.messages.labels(_fate(event)).inc()
-        self._metrics.dropped_lines.labels(job).inc(event.report.lines_dropped)
-        if event.report.duration_s is not None:
-            self._metrics.duration.labels(job).observe(event.report.duration_s)
         log.log(_level(event), "run ended", extra=_facts(event))
 
     def _extended(self, event: Extended) -> None:
@@ -140,7 +139,16 @@ class Journal:
             log.warning("leases extended again")
         self._unanswered = bool(event.unanswered)
 
+    def _leaving(self, event: GaveUp | Held) -> None:
+        if isinstance(event, GaveUp):
+            self._gave_up(event)
+            return
+        self._metrics.holds.labels("error" if event.fault else "ok").inc()
+        if event.fault:
+            log.warning("lifecycle hook not extended", extra={"fault": event.fault})
+
     def _gave_up(self, event: GaveUp) -> None:
+        self._metrics.give_ups.labels(event.answer.value).inc()
         facts = {"answer": event.answer.value, "detail": event.detail}
         if event.answer is GiveUpAnswer.TERMINATING:
             log.info("instance given up, taking a last look", extra=facts)

@@ -96,6 +96,7 @@ class Runner:
         report = replace(
             _report(run, ended, outcome),
             lines=delivery.lines,
+            lines_to_journal=delivery.to_journal,
             lines_dropped=delivery.dropped,
             last_lines=output.tail(),
         )

@@ -38,13 +38,16 @@ from observerd.crew import Hand
 from observerd.systemd import Notifier
 
 if TYPE_CHECKING:
-    # It brings what the first receive does not need.
+    # They bring what the first receive does not need.
     from observerd.runner import Runner
+    from observerd.status import Board
 
 log = logging.getLogger(__name__)
 
 # A poll that has not come back by then never will: its client gives up ten seconds after the longest wait.
 POLL_LIMIT_S = 3.0 * LONG_POLL_S
+# The main thread wakes when it means to, or is stuck: no loaded machine is that slow.
+LATE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,9 @@ class Service:
             self._polled_at = time.monotonic()
             receiver.order(order)
 
-    def run(self, crew: Crew, witnesses: Sequence[Witness]) -> Exit:
-        """Blocks until the consumer orders to leave; says why. Every witness is told of all that happens."""
+    def run(self, crew: Crew, witnesses: Sequence[Witness], board: "Board") -> Exit:
+        """Blocks until the consumer orders to leave; says why. Every witness is told of all that happens, the
+        board what is true after it."""
         while True:
             event = self._next_event()
             now = time.monotonic()
@@ -106,6 +110,7 @@ class Service:
                     return order
                 self._perform(order, crew)
             self._report(event, now)
+            board.show(event, self._consumer, now, self._overdue_at())
 
     def _next_event(self) -> Event:
         """What happened next, or TimeUp when a deadline came first."""
@@ -121,6 +126,12 @@ class Service:
     def _watchdog_at(self) -> float | None:
         limit_s = self._notifier.watchdog_s
         return None if limit_s is None else time.monotonic() + limit_s / 2
+
+    def _overdue_at(self) -> float | None:
+        """When there must have been an event by; None: nothing is waited for."""
+        polled_at = self._polled_at if self._consumer.polling else None
+        moments = ((polled_at, POLL_LIMIT_S), (self._consumer.wake_at(), LATE_S))
+        return min((at + grace_s for at, grace_s in moments if at is not None), default=None)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Finished):

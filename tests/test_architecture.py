@@ -12,11 +12,11 @@ PACKAGE = Path(__file__).parent.parent / "observerd"
 # From the ground up: a room may import from its own floor and from those below.
 FLOORS = (
     ("core",),
-    ("bell", "console", "gathering", "logs", "signals", "systemd"),
+    ("bell", "console", "gathering", "logs", "signals", "status", "systemd"),
     ("aws", "config", "instance", "metrics", "sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
     ("crew", "joblog", "process"),
     ("executors",),
-    ("receiver", "runner", "journal", "record"),
+    ("receiver", "runner", "journal", "record", "web"),
     ("service",),
     ("assembly", "background", "by_hand", "commands", "schedules", "simulation"),
     ("operations",),
@@ -136,6 +136,8 @@ def test_what_the_first_receive_does_not_need_is_not_imported_before_it():
         "daemon",
         "ec2_metadata",
         "observerd.journal",
+        "observerd.status",
+        "observerd.web",
         "observerd.runner",
     )
     assert [] == [name for name in late if name in loaded]

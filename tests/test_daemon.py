@@ -374,7 +374,8 @@ def test_metrics_count_runs_by_job_and_outcome_and_fold_strangers(sqs, daemon):
         single, batch = (f"DeleteMessage{kind}" for kind in ("", "Batch"))
         assert sqs.count(single) + 2 * sqs.count(batch) == 2
         made = next(name for name in (single, batch) if sqs.count(name))
-        assert running.metric(f'observerd_sqs_requests_total{{operation="{made}"}}') == sqs.count(made)
+        series = f'observerd_aws_requests_total{{operation="{made}",outcome="ok",service="sqs"}}'
+        assert running.metric(series) == sqs.count(made)
         assert "stranger" not in running.metrics()
 
 

@@ -58,13 +58,14 @@ class Log:
 
     def close(self):
         self.closed = True
-        return _Delivery(self.content.count(b"\n"), 0)
+        return _Delivery(self.content.count(b"\n"), 0, 0)
 
 
 @dataclasses.dataclass
 class _Delivery:
     lines: int
     dropped: int
+    to_journal: int
 
 
 class Rig:

@@ -158,6 +158,8 @@ class Report:
     leaked: bool = False
     """A process of the job's escaped its session and held the output open."""
     lines: int = 0
+    lines_to_journal: int = 0
+    """Those that CloudWatch Logs did not take."""
     lines_dropped: int = 0
     last_lines: str = ""
     """The end of its output: 20 lines and 4 KiB at most."""

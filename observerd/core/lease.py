@@ -84,6 +84,10 @@ class Leases:
             lease.lost = True
         return [(lease.message, max(0.0, lease.expires_at - now)) for lease in gone]
 
+    def until(self) -> float | None:
+        """When the first of them runs out, were it not extended; None while none is held."""
+        return min((lease.expires_at for lease in self._held.values()), default=None)
+
     def wake_at(self) -> float | None:
         """When a lease next needs something; None while none does."""
         moments = [self._lost_at(lease) for lease in self._held.values() if not lease.lost]
