@@ -146,7 +146,7 @@ def _serve(
     worker = _worker()
     # No job's name begins with an underscore.
     own_stream = logs.open(f"_observerd/{worker}", journalled=True)
-    events = logs.open(f"{STREAM_PREFIX}{worker}", journalled=True)
+    events = logs.open_record(f"{STREAM_PREFIX}{worker}")
     record = Record(events.line, worker, Emf(config.stack, config.cloudwatch_metrics))
     if config.log_group:
         logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))

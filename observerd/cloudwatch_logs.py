@@ -116,9 +116,16 @@ class CloudWatchLogs:
 
 
 class Courier:
-    """Brings the batches of one stream to CloudWatch Logs. Lives on the thread that calls deliver()."""
+    """Brings the batches of one stream to CloudWatch Logs. Lives on the thread that calls deliver().
 
-    def __init__(self, stream: str, logs: CloudWatchLogs, abandoned: threading.Event) -> None:
+    An insistent one stays with a batch until it is taken; once hurry is set, it tries once more at most.
+    """
+
+    def __init__(
+        self, stream: str, logs: CloudWatchLogs, abandoned: threading.Event, *, insistent: bool = False
+    ) -> None:
+        self._insistent = insistent
+        self.hurry = threading.Event()
         self._stream = stream
         self._logs = logs
         self._abandoned = abandoned
@@ -129,24 +136,36 @@ class Courier:
 
     def deliver(self, events: list[Event]) -> slice:
         """Which of the events CloudWatch Logs took. Tries for as long as it seems worth it; never raises."""
-        taken = slice(0, 0)
-        if self._logs.may_try():
-            try:
-                taken = self._insist(events)
-            except Exception as error:  # noqa: BLE001 whatever a client raises, these lines have another way
-                self._learn(error)
-            else:
-                self.answered_at = time.monotonic()
-                self._undelivered = 0
-                self._logs.answered()
+        taken = self._attempt(events)
+        while taken is None and self._insistent and not self.hurry.is_set():
+            self.hurry.wait(min(self._logs.pace.probe_every_s, threading.TIMEOUT_MAX))
+            taken = self._attempt(events)
+        if taken is None:
+            taken = slice(0, 0)
         self._undelivered += len(events) - len(events[taken])
         return taken
 
-    def _learn(self, error: Exception) -> None:
+    def _attempt(self, events: list[Event]) -> slice | None:
+        """Which of the events were taken; None while CloudWatch Logs does not answer."""
+        # The last try of an insistent one is worth a call even in an outage.
+        if not ((self._insistent and self.hurry.is_set()) or self._logs.may_try()):
+            return None
+        try:
+            taken = self._insist(events)
+        except Exception as error:  # noqa: BLE001 whatever a client raises, these lines have another way
+            return self._learn(error)
+        self.answered_at = time.monotonic()
+        self._undelivered = 0
+        self._logs.answered()
+        return taken
+
+    def _learn(self, error: Exception) -> slice | None:
         if _code(error) in _REFUSALS:
             self._logs.answered()
-        elif not self._abandoned.is_set():  # Given up before its time, a batch proves nothing.
+            return slice(0, 0)
+        if not self._abandoned.is_set():  # Given up before its time, a batch proves nothing.
             self._logs.failed(f"{type(error).__name__}: {error}")
+        return None
 
     def _insist(self, events: list[Event]) -> slice:
         give_up_at = time.monotonic() + self._logs.pace.patience_s

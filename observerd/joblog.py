@@ -44,6 +44,7 @@ class JobLogs:
         self._buffer = Buffer(buffer_bytes, total_bytes)
         # What the daemon says of itself must not give way to the output of its jobs.
         self._own_buffer = Buffer(OWN_BYTES, OWN_BYTES)
+        self._record_buffer = Buffer(OWN_BYTES, OWN_BYTES)
         self._journal = journal
         self._flush_timeout_s = flush_timeout_s
         self._lock = threading.Lock()
@@ -51,7 +52,20 @@ class JobLogs:
 
     def open(self, stream: str, *, journalled: bool = False) -> "JobLog":
         """A log for the lines of one stream. journalled: the journal has them anyway, and gets none here."""
-        opened = JobLog(self._sink(stream, journalled=journalled), self._flush_timeout_s, self._forget)
+        return self._opened(self._sink(stream, journalled=journalled))
+
+    def open_record(self, stream: str) -> "JobLog":
+        """A log for lines that CloudWatch counts, and that a journal is no place for.
+
+        An outage is waited for, within a buffer of their own. What is left at the end goes to the journal.
+        """
+        if self._logs is None:
+            return self._opened(Journal(_nowhere, stream, inf))
+        journal = Journal(self._journal, stream, self._logs.pace.journal_lines)
+        return self._opened(Stream(stream, self._logs, self._record_buffer, journal, insistent=True))
+
+    def _opened(self, sink: Stream | Journal) -> "JobLog":
+        opened = JobLog(sink, self._flush_timeout_s, self._forget)
         with self._lock:
             self._open.add(opened)
         return opened

@@ -106,13 +106,15 @@ class Buffer:
 class Stream:
     """Takes blocks of lines from any thread, without waiting. finish() comes last, then settle()."""
 
-    def __init__(self, name: str, logs: CloudWatchLogs, buffer: Buffer, journal: Journal) -> None:
+    def __init__(
+        self, name: str, logs: CloudWatchLogs, buffer: Buffer, journal: Journal, *, insistent: bool = False
+    ) -> None:
         self._name = name
         self._logs = logs
         self._buffer = buffer
         self._journal = journal
         self._abandoned = threading.Event()
-        self._courier = Courier(name, logs, self._abandoned)
+        self._courier = Courier(name, logs, self._abandoned, insistent=insistent)
         self._changed = threading.Condition()
         self._handler: _Handler | None = None
         # Handed to watchtower and not known to be anywhere else yet, in order.
@@ -143,6 +145,7 @@ class Stream:
     def finish(self) -> None:
         with self._changed:
             self._mark_gap()
+            self._courier.hurry.set()
             if self._handler is not None:
                 self._handler.close()
 

@@ -16,7 +16,7 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError, Rea
 from moto.server import ThreadedMotoServer
 
 from observerd.cloudwatch_logs import CloudWatchLogs
-from observerd.joblog import JobLogs, Pace
+from observerd.joblog import OWN_BYTES, JobLogs, Pace
 from observerd.logstream import LINE_BYTES, Buffer
 from tests.fake_logs import GROUP, HOUR_MS, FakeLogs, refusal
 from tests.support import eventually
@@ -817,10 +817,84 @@ def test_what_the_daemon_says_of_itself_does_not_give_way_to_a_flood():
     logs = JobLogs(lambda: client, GROUP, journal=lambda _: None, buffer_bytes=10_000, total_bytes=10_000)
     flood = logs.open("feed/flood")
     flood.write(b"x" * 90 + b"\n" * 1 + b"y\n" * 10_000)
-    own = logs.open("_events/host", journalled=True)
+    own = logs.open_record("_events/host")
     own.line("ended")
     client.lets_through.set()
 
     assert 0 < flood.close(10.0).dropped
     assert 0 == own.close(10.0).dropped
     assert ["ended"] == client.lines("_events/host")
+
+
+# ---- a record waits for an outage to end
+
+
+def test_a_record_is_kept_until_cloudwatch_logs_answers_again(rig):
+    """CloudWatch counts runs by these lines: in the journal they would be metrics lost."""
+    it = rig(PROBING)
+    it.fake.fault = EndpointConnectionError(endpoint_url="x")
+    record = it.logs.open_record("_events/host")
+    record.line("ended 1")
+    eventually(lambda: it.fake.calls["create_log_stream"] > 2)
+    record.line("ended 2")
+    it.fake.fault = None
+    eventually(lambda: it.fake.lines("_events/host") == ["ended 1", "ended 2"])
+
+    assert ((2, 0, 0), []) == (record.close(10.0), it.journal)
+
+
+def test_a_record_that_ends_in_an_outage_is_tried_once_more_and_then_journalled(rig):
+    it = rig(PACE)
+    it.fake.fault = EndpointConnectionError(endpoint_url="x")
+    record = it.logs.open_record("_events/host")
+    record.line("ended")
+    eventually(it.logs._logs.is_down)
+    tried = it.fake.calls["create_log_stream"]
+
+    assert (1, 0, 1) == record.close(10.0)
+    assert (["_events/host: ended"], tried + 1) == (it.journal, it.fake.calls["create_log_stream"])
+
+
+def test_a_record_that_ends_when_the_outage_is_over_leaves_nothing_behind(rig):
+    it = rig(PACE)
+    it.fake.fault = EndpointConnectionError(endpoint_url="x")
+    record = it.logs.open_record("_events/host")
+    record.line("ended")
+    eventually(it.logs._logs.is_down)
+    it.fake.fault = None
+
+    assert (1, 0, 0) == record.close(10.0)
+    assert (["ended"], []) == (it.fake.lines("_events/host"), it.journal)
+
+
+def test_a_record_that_will_never_be_taken_does_not_hold_up_the_next(rig):
+    it = rig(PROBING)
+    it.fake.faults = [refusal("InvalidParameterException")]
+    record = it.logs.open_record("_events/host")
+    record.line("bad")
+    eventually(lambda: it.journal == ["_events/host: bad"])
+    record.line("good")
+
+    assert (2, 0, 1) == record.close(10.0)
+    assert "good" in it.fake.lines("_events/host")
+
+
+def test_an_outage_costs_a_record_no_more_than_its_buffer(rig):
+    it = rig(PACE)
+    it.fake.fault = EndpointConnectionError(endpoint_url="x")
+    record = it.logs.open_record("_events/host")
+    for _ in range(5_000):
+        record.line("x" * 1_000)
+    used = it.logs._record_buffer.used
+    delivery = record.close(10.0)
+
+    assert (True, True, 1_000) == (used <= OWN_BYTES, delivery.dropped > 3_000, delivery.to_journal)
+
+
+def test_without_a_log_group_a_record_is_nowhere(rig):
+    it = rig(group=None)
+    record = it.logs.open_record("_events/host")
+    record.line("ended")
+    record.close()
+
+    assert [] == it.journal
