@@ -107,6 +107,13 @@ def _add_operations(commands: "argparse._SubParsersAction[_Parser]") -> None:
     logs.add_argument("-f", "--follow", action="store_true", help="go on until it has ended")
     logs.add_argument("--attempt", type=_whole, metavar="N", help="default: the last that was started")
     _operation(commands, "doctor", "look for what is wrong with a stack, and say how to mend it")
+    status = _command(
+        commands,
+        "status",
+        lambda arguments: _operate("status", arguments),
+        "ask this machine's daemon what it does",
+    )
+    status.add_argument("--json", action="store_true", help="as JSON")
     _add_dlq(_operation(commands, "dlq", "list and show dead letters, run them again, or drop them"))
     runs.add_argument("--since", metavar="WHEN", help="36h, 7d or 2026-11-23T18:00; default: 24h")
     for parser in (why, logs):

@@ -8,7 +8,7 @@ import time
 
 from observerd.aws import Account, NoRegion, region_of
 from observerd.config import Config, one_line
-from observerd.operations import dlq, doctor, logs, runs, why
+from observerd.operations import dlq, doctor, logs, runs, status, why
 from observerd.operations.checkups import Patient
 from observerd.operations.place import EX_CONFIG, Place, find
 from observerd.operations.reading import instant_ms
@@ -22,6 +22,10 @@ EX_OK, EX_FAILED, EX_USAGE = 0, 1, 64
 
 def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
     """Do what subcommand name asks. Returns the exit status. Raises Trouble."""
+    if name == "status":
+        told = status.fetch(config)
+        print(as_json(told) if arguments.json else status.text(told, _screen()))
+        return EX_OK
     account = _account(arguments, config)
     place = find(account, config, arguments.stack)
     action = {"runs": _runs, "why": _why, "logs": _logs, "dlq": _dlq, "doctor": _doctor}[name]
