@@ -12,7 +12,7 @@ from observerd.config import one_line
 # SGR codes (ECMA-48), of the sixteen colours that every terminal's owner has chosen.
 _CODES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1", "": ""}
 # A column cut shorter than this tells nothing; then the line may rather wrap.
-_LEAST_CELL = 12
+_LEAST_CELL = 6
 
 
 class Cell(NamedTuple):

@@ -39,9 +39,9 @@ def test_an_idle_worker_says_when_it_leaves():
 
 
 def test_the_screen_fits_the_terminal():
-    shown = text(fetch(served(busy_night())), Screen(width=84))
+    shown = text(fetch(served(busy_night())), Screen(width=80))
 
-    assert [] == [line for line in shown.splitlines()[2:] if len(line) > 84]
+    assert [] == [line for line in shown.splitlines()[2:] if len(line) > 80]
 
 
 def test_nobody_there_is_one_line():
