@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from observerd.aws import Clients, is_ec2
 from observerd.config import Config, Loaded
-from observerd.core.consumer import Consumer, Limits
-from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Release
+from observerd.core.consumer import EX_OK, IDLE, ON_REQUEST, Consumer, Limits
+from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Protect, Release
 from observerd.core.job import Job
 from observerd.crew import Hand
 from observerd.receiver import receive_or_release
@@ -29,7 +29,7 @@ from observerd.sqs import NoDeadLetterQueue, Queue, SqsFault, is_fifo
 from observerd.systemd import Notifier
 
 if TYPE_CHECKING:
-    from observerd.instance import Metadata
+    from observerd.metadata import Imds, Metadata
     from observerd.metrics import Metrics
     from observerd.record import Record
     from observerd.status import Board
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 GRACE_MARGIN_S = 5.0
 # The first request is made up in a twentieth of this, or something is wrong that a wait does not mend.
 FIRST_SEND_S = 1.0
+# How long to try to complete the lifecycle hook. After that its own timeout does.
+COMPLETE_S = 10.0
 # SQS gives at most ten messages at once (SQS API Reference, ReceiveMessage).
 RECEIVE_AT_MOST = 10
 
@@ -66,7 +68,11 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     service.first_poll(receiver)
     # The imports to come would take turns with it on the interpreter.
     requests.first.wait(FIRST_SEND_S)
-    return _serve(loaded, clients, requests, messages, service, consumer, inbox, receiver)
+    leaving = _serve(loaded, clients, requests, messages, service, consumer, inbox, receiver)
+    of_its_own = leaving in (Exit(EX_OK, IDLE), Exit(EX_OK, ON_REQUEST)) and not (once or drain)
+    if of_its_own and config.exit_action == "poweroff":
+        _power_off()
+    return leaving
 
 
 class Requests:
@@ -106,7 +112,10 @@ def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: 
         idle_timeout_s=None if config.exit_action == "stay" and not drain else idle_timeout_s,
         drain_timeout_s=config.drain_timeout_s,
         grace_s=longest_grace_s + GRACE_MARGIN_S,
+        max_uptime_s=config.max_uptime_s,
         gives_up=gives_up,
+        hooked=config.lifecycle_hook is not None,
+        protects=gives_up,
         once=once,
     )
 
@@ -128,10 +137,11 @@ def _serve(
     """All that may wait until the first receive is under way."""
     from observerd.emf import Emf  # noqa: PLC0415
     from observerd.executors.direct import DirectExecutor  # noqa: PLC0415
-    from observerd.instance import Imds, Instance  # noqa: PLC0415
+    from observerd.instance import Instance  # noqa: PLC0415
     from observerd.joblog import JobLogs  # noqa: PLC0415
     from observerd.journal import Journal  # noqa: PLC0415
     from observerd.logs import LineHandler  # noqa: PLC0415
+    from observerd.metadata import Imds  # noqa: PLC0415
     from observerd.metrics import Metrics  # noqa: PLC0415
     from observerd.record import STREAM_PREFIX, Record  # noqa: PLC0415
     from observerd.runner import Runner  # noqa: PLC0415
@@ -160,7 +170,7 @@ def _serve(
     metadata = Imds(os.environ)
     instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
-    leaver: Hand[GiveUp | Hold] = Hand("leaver", instance.carry_out, inbox)
+    leaver: Hand[GiveUp | Hold | Protect] = Hand("leaver", instance.carry_out, inbox)
     runner = Runner(messages, executor, logs, loaded.jobs, inbox.put)
     # Both on threads of their own: no run waits for them.
     about = _about(config, clients.region)
@@ -169,6 +179,7 @@ def _serve(
     # SQS may not answer.
     threading.Thread(target=_find_dead_letter_queue, args=(messages,), daemon=True).start()
     threading.Thread(target=_say_who_is_up, args=(record, metadata), daemon=True).start()
+    _watch(metadata, inbox)
     gc.enable()
     try:
         witnesses = (Journal(metrics), record)
@@ -176,9 +187,16 @@ def _serve(
     finally:
         logs.close(config.flush_timeout_s)
         executor.close()
-    if consumer.given_up and (fault := instance.complete()):
+    if consumer.ending and (fault := instance.complete(COMPLETE_S)):
         log.warning("lifecycle action not completed", extra={"fault": fault})
     return leaving
+
+
+def _power_off() -> None:
+    from observerd.outside import power_off  # noqa: PLC0415
+
+    if fault := power_off():
+        log.error("machine not powered off", extra={"fault": fault})
 
 
 def _common_environment(config: Config, region: str) -> dict[str, str]:
@@ -191,8 +209,15 @@ def _worker() -> str:
     return f"{socket.gethostname()}/{started}-{os.getpid()}"
 
 
+def _watch(metadata: "Imds", inbox: "queue.SimpleQueue[Event]") -> None:
+    from observerd.metadata import Watch  # noqa: PLC0415
+
+    if is_ec2(os.environ):
+        threading.Thread(target=Watch(metadata).run, args=(inbox.put,), name="watch", daemon=True).start()
+
+
 def _say_who_is_up(record: "Record", metadata: "Metadata") -> None:
-    from observerd.instance import NoMetadata  # noqa: PLC0415
+    from observerd.metadata import NoMetadata  # noqa: PLC0415
     from observerd.record import boot_and_start  # noqa: PLC0415
 
     instance_id = None

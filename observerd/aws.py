@@ -145,9 +145,9 @@ class Clients:
             return self._session().client("logs", config=_config(5.0, attempts=1, connections=16))
 
     def auto_scaling(self) -> "AutoScalingClient":
-        """For the last calls of a life: what takes longer, the lifecycle hook's timeout does."""
+        """For the group's calls. One attempt each: to terminate twice may shrink the group twice."""
         with self._making:
-            return self._session().client("autoscaling", config=_config(5.0, 2, connections=2))
+            return self._session().client("autoscaling", config=_config(5.0, attempts=1, connections=2))
 
     def _sqs(self, config: BotoConfig) -> "SQSClient":
         with self._making:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from observerd.schedules import show
 
 CONFIG_FILE = Path("/etc/observerd/observerd.toml")
+PIDFILE = Path("/run/observerd.pid")
 SCHEDULES_FILE = Path("/etc/observerd/schedules.toml")
 # Of years or runs: enough for any use, and an answer within minutes.
 MOST = 1_000
@@ -28,7 +29,7 @@ EPILOG = """\
 exit status (sysexits.h):
   0   done: idle, drained, or told to stop     69  AWS does not do what it was asked
   1   stopped with jobs that would not end     70  an error of observerd's own
-  64  wrong usage                              75  another observerd holds the pidfile
+  64  wrong usage                              75  not now: the pidfile is held, AWS is busy
   65  a payload or time that cannot be read    78  configuration: files, queue missing or denied
   `exec` exits as its job does; 128 + n when signal n ended it, 127 when it could not be started.
 
@@ -78,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(_command(commands, "run", _run, "serve the queue until idle or told to stop"))
     _add_exec(_command(commands, "exec", _exec, "run one job now, without SQS"))
     _add_send(_command(commands, "send", _send, "put one run of a job on the queue"))
+    _add_drain(
+        _command(commands, "drain", _drain, "have the daemon take nothing more, finish its jobs and leave")
+    )
+    _add_terminate(
+        _command(commands, "terminate", _terminate, "end this instance as exit_action has it, from outside")
+    )
     check = _command(commands, "check-config", _check_config, "read the configuration and name every fault")
     check.add_argument("--quiet", action="store_true", help="say nothing if there is no fault")
     check.add_argument(
@@ -222,10 +229,7 @@ def _add_run(parser: _Parser) -> None:
     parser.add_argument("--slots", metavar="N", help="how many jobs may run at once")
     parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
     parser.add_argument("--daemonize", action="store_true", help="go to the background (not under systemd)")
-    parser.add_argument(
-        "--pidfile", type=Path, default=Path("/run/observerd.pid"), metavar="FILE",
-        help="locked while the daemon runs; default: %(default)s",
-    )  # fmt: skip
+    _add_pidfile(parser, "locked while the daemon runs")
     parser.add_argument(
         "--log-file", type=Path, default=Path("/var/log/observerd.log"), metavar="FILE",
         help="where --daemonize sends the log; default: %(default)s",
@@ -263,6 +267,24 @@ def _add_send(parser: _Parser) -> None:
     parser.add_argument("job", metavar="JOB")
     parser.add_argument("--queue-url", metavar="URL", help="instead of the configured queue")
     _add_what(parser)
+
+
+def _add_drain(parser: _Parser) -> None:
+    parser.add_argument("--wait", metavar="TIME", help="until it has left, for so long at most: 90s, 1h")
+    _add_pidfile(parser, "that of a daemon in the background")
+
+
+def _add_terminate(parser: _Parser) -> None:
+    parser.add_argument(
+        "--reason", metavar="TEXT", default="by hand", help="for the log; default: %(default)s"
+    )
+    _add_pidfile(parser, "that of a daemon in the background")
+
+
+def _add_pidfile(parser: _Parser, text: str) -> None:
+    parser.add_argument(
+        "--pidfile", type=Path, default=PIDFILE, metavar="FILE", help=f"{text}; default: %(default)s"
+    )
 
 
 def _add_what(parser: _Parser) -> None:
@@ -322,6 +344,37 @@ def _send(arguments: argparse.Namespace) -> int:
         raise _Complaint(EX_DATAERR, str(fault)) from None
     except NotSent as fault:
         raise _Complaint(EX_UNAVAILABLE, str(fault)) from None
+    return EX_OK
+
+
+def _drain(arguments: argparse.Namespace) -> int:
+    from observerd.core.units import duration_s  # noqa: PLC0415
+    from observerd.outside import NotDone, drain  # noqa: PLC0415
+
+    try:
+        wait_s = None if arguments.wait is None else duration_s(arguments.wait)
+        print(drain(arguments.pidfile, wait_s))
+    except ValueError:
+        raise _Complaint(EX_USAGE, f"--wait: not a duration: {arguments.wait!r} (write 90s, 15m)") from None
+    except NotDone as fault:
+        raise _Complaint(fault.status, str(fault)) from None
+    return EX_OK
+
+
+def _terminate(arguments: argparse.Namespace) -> int:
+    from observerd.config import BadConfig, load  # noqa: PLC0415
+    from observerd.outside import NotDone, terminate  # noqa: PLC0415
+
+    try:
+        config = load(arguments.config, os.environ, {}, need_queue=False).config
+    except BadConfig as bad:
+        # A fault may be why nobody serves here; what it leaves readable is enough to leave by.
+        print("observerd: " + "\nobserverd: ".join(bad.faults), file=sys.stderr)
+        config = bad.config
+    try:
+        print(terminate(config, arguments.reason, arguments.pidfile))
+    except NotDone as fault:
+        raise _Complaint(fault.status, str(fault)) from None
     return EX_OK
 
 

@@ -61,11 +61,16 @@ _ELSEWHERE = {"job": "jobs are defined in jobs.d/*.toml", "name": "the name stan
 
 
 class BadConfig(Exception):
-    """faults are all there are, sorted, each one line: "FILE: KEY: what: value (what next)"."""
+    """faults are all there are, sorted, each one line: "FILE: KEY: what: value (what next)".
 
-    def __init__(self, faults: tuple[str, ...]) -> None:
+    config is what could be read all the same, with defaults for the rest: enough to end a machine that cannot
+    serve, and for nothing else.
+    """
+
+    def __init__(self, faults: tuple[str, ...], config: "Config | None" = None) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+        self.config = config or Config()
 
 
 # ---- kinds of values
@@ -291,16 +296,21 @@ class Config:
         120.0,
         "With nothing to do for this long, leave.",
     )
+    max_uptime_s: float | None = _key(
+        _optional(_duration(60, 2_592_000)),
+        None,
+        "Older than this, leave as soon as there is nothing to do. Default: age does not matter.",
+    )
     drain_timeout_s: float = _key(
         _duration(0, VISIBILITY_LIMIT_S, "no job runs longer than SQS lends its message"),
         3_600.0,
         "How long running jobs may go on after a request to stop. Then they get TERM.",
     )
     exit_action: str = _key(
-        _choice("auto", "terminate", "exit", "stay"),
+        _choice("auto", "terminate", "exit", "poweroff", "stay"),
         "auto",
-        "What leaving means: `terminate` this instance and shrink its group, `exit` the daemon, or `stay` and"
-        " never leave. `auto` terminates in an Auto Scaling group and exits elsewhere.",
+        "What leaving means: `terminate` this instance and shrink its group, `exit` the daemon, `poweroff`"
+        " the machine, or `stay` and never leave for idleness. `auto` terminates on EC2 and exits elsewhere.",
     )
     auto_scaling_group: str | None = _key(
         _optional(_text("group name", r".{1,255}", "cron-workers")),
@@ -470,7 +480,7 @@ def load(
     if not jobs:
         reading.warnings.append(f"no job is defined in {reading.base / 'jobs.d'}")
     if reading.faults:
-        raise BadConfig(tuple(sorted(reading.faults)))
+        raise BadConfig(tuple(sorted(reading.faults)), config)
     origins |= {f"job.{name}": origin for name, (_, origin) in jobs.items()}
     return Loaded(
         config,
@@ -544,8 +554,17 @@ def _merged(reading: "_Reading", layers: Iterable[_Layer]) -> tuple[Config, dict
         reading.structure(_config_shape(), layer.table, layer.where, layer.spell)
         merged.update(layer.table)
         origins.update({key: layer.origin or layer.spell(key) for key in layer.table})
-    # With a fault in any layer this value is never used, and need not exist.
-    return (Config() if reading.faults else _config_shape().read(merged)), origins
+    return (_salvaged(merged) if reading.faults else _config_shape().read(merged)), origins
+
+
+def _salvaged(merged: Mapping[str, object]) -> Config:
+    """The keys that can be read each by itself."""
+    good = {}
+    for key, value in merged.items():
+        with contextlib.suppress(ClassValidationError):
+            _config_shape().read({key: value})
+            good[key] = value
+    return _config_shape().read(good)
 
 
 def _check_tls(reading: "_Reading", file: Path, config: Config) -> None:

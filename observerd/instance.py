@@ -1,63 +1,63 @@
-"""The machine as a member of its Auto Scaling group: how it is given up so that the group shrinks."""
+"""The machine as a member of its Auto Scaling group: protected, held, given up so that the group shrinks."""
 
-import contextlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import ec2_metadata
-import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from observerd.core.events import GaveUp, GiveUp, GiveUpAnswer, Held, Hold
+from observerd.core.events import (
+    GaveUp,
+    GiveUp,
+    GiveUpAnswer,
+    Held,
+    Hold,
+    Protect,
+    ProtectAnswer,
+    Protected,
+    Shrink,
+)
+from observerd.metadata import Metadata, NoMetadata
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
-
-GROUP_TAG = "aws:autoscaling:groupName"
-# One attempt: IMDS is on the machine itself; what it does not answer in a second it will not answer.
-_IMDS_TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
+    from mypy_boto3_autoscaling.type_defs import AutoScalingInstanceDetailsTypeDef
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+# Auto Scaling takes a few seconds from the request to terminate until the hook waits to be completed.
+COMPLETE_RETRY_S = 2.0
 
 
-class NoMetadata(Exception):
-    """The instance metadata service did not answer. The text is one line."""
+class _Refused(Exception):
+    """Auto Scaling said no, or nothing. The text is one line."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(" ".join(str(error).split()))
+        answer = error.response.get("Error", {}) if isinstance(error, ClientError) else {}
+        self.code = answer.get("Code", "")
+
+    def says(self, *phrases: str) -> bool:
+        """Whether the request was understood and refused with one of these phrases."""
+        return self.code == "ValidationError" and any(phrase in str(self).lower() for phrase in phrases)
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether no group knows the instance."""
+        return self.says("not found", "not part of")
 
 
-class Metadata(Protocol):
-    def instance_id(self) -> str: ...
-    def group(self) -> str | None: ...
-
-
-class Imds:
-    """The instance metadata service, version 2. Every question raises NoMetadata when it is not answered."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        pool = urllib3.PoolManager(timeout=_IMDS_TIMEOUT, retries=False)
-        self._imds = ec2_metadata.EC2Metadata(pool_manager=pool)
-        if endpoint := environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
-            self._imds.service_url = f"{endpoint.rstrip('/')}/latest/"
-            self._imds.metadata_url = f"{self._imds.service_url}meta-data/"
-
-    def instance_id(self) -> str:
-        return self._ask("instance_id")
-
-    def group(self) -> str | None:
-        """The group's name from the instance's tags, where the launch template lets IMDS tell them."""
-        with contextlib.suppress(KeyError):
-            return str(self._imds.tags[GROUP_TAG])
-        return None
-
-    def _ask(self, name: str) -> str:
-        try:
-            return str(getattr(self._imds, name))
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoMetadata(f"instance metadata: {error}") from error
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError, NoMetadata) as error:
+        raise _Refused(error) from error
 
 
 class Instance:
-    """One instance in its group. Every call blocks for its client's timeouts at most."""
+    """One instance in its group. Every call blocks for its client's timeouts at most, and raises nothing."""
 
     def __init__(
         self,
@@ -70,85 +70,139 @@ class Instance:
         self._metadata = metadata
         self._group = group
         self._hook = lifecycle_hook
+        self._has_tried = False
 
     @cached_property
     def _client(self) -> "AutoScalingClient":
-        # Made at the end of a life: its service model is large, and the first job is waiting at the start.
+        # Made when it is first needed: its service model is large, and the first job is waiting at the start.
         return self._make_client()
 
-    def carry_out(self, order: GiveUp | Hold) -> GaveUp | Held:
-        return self.give_up() if isinstance(order, GiveUp) else Held(self.hold())
+    def carry_out(self, order: GiveUp | Hold | Protect) -> GaveUp | Held | Protected:
+        match order:
+            case GiveUp(shrink):
+                return self.give_up(shrink)
+            case Hold():
+                return Held(self.hold())
+            case Protect():
+                return self.protect()
 
-    def give_up(self) -> GaveUp:
-        """Terminate this instance and lower the group's desired capacity.
+    def give_up(self, shrink: Shrink = Shrink.ALWAYS) -> GaveUp:
+        """Have the group terminate this instance.
 
         The group's lifecycle hook, where it has one, keeps the instance alive until complete().
         """
         try:
-            return self._terminate(self._metadata.instance_id())
-        except NoMetadata as fault:
-            return GaveUp(GiveUpAnswer.FAILED, str(fault))
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            answer = GiveUpAnswer.KEPT if code in _DENIED else GiveUpAnswer.FAILED
-            return GaveUp(answer, " ".join(str(error).split()))
-        except BotoCoreError as error:
-            return GaveUp(GiveUpAnswer.FAILED, " ".join(str(error).split()))
+            with _asking():
+                return self._give_up(self._metadata.instance_id(), shrink)
+        except _Refused as refused:
+            answer = GiveUpAnswer.DENIED if refused.code in _DENIED else GiveUpAnswer.FAILED
+            return GaveUp(answer, str(refused))
+
+    def protect(self) -> Protected:
+        """Keep the group's policies from choosing this instance when they scale in."""
+        try:
+            with _asking():
+                return self._protect()
+        except _Refused as refused:
+            is_early = refused.says("not in inservice")
+            return Protected(ProtectAnswer.NOT_YET if is_early else ProtectAnswer.FAILED, str(refused))
 
     def hold(self) -> str | None:
         """Have the lifecycle hook wait for its whole timeout again. What went wrong in one line, or None."""
         return self._at_hook("record_lifecycle_action_heartbeat")
 
-    def complete(self) -> str | None:
-        """Let the group end this instance now.
+    def complete(self, patience_s: float, pause: Callable[[float], object] = time.sleep) -> str | None:
+        """Let the group end this instance now, trying for so long.
 
         What went wrong in one line, or None. A failure costs money and no run: the hook's timeout mends it.
         """
-        return self._at_hook("complete_lifecycle_action", LifecycleActionResult="CONTINUE")
+        tries = int(patience_s / COMPLETE_RETRY_S) + 1
+        for left in reversed(range(tries)):
+            fault = self._at_hook("complete_lifecycle_action", LifecycleActionResult="CONTINUE")
+            if fault is None or not left:
+                break
+            pause(COMPLETE_RETRY_S)
+        return fault
 
-    def _at_hook(self, call: str, **rest: str) -> str | None:
-        if self._hook is None:
-            return None
-        try:
-            group = self._group or self._metadata.group()
-            if group is None:
-                return "the group's name is not known (set auto_scaling_group, or allow tags in IMDS)"
-            getattr(self._client, call)(
-                LifecycleHookName=self._hook,
-                AutoScalingGroupName=group,
-                InstanceId=self._metadata.instance_id(),
-                **rest,
-            )
-        except (ClientError, BotoCoreError, NoMetadata, urllib3.exceptions.HTTPError) as error:
-            return " ".join(str(error).split())
-        return None
+    # ---- the calls
 
-    def _terminate(self, instance_id: str) -> GaveUp:
+    def _give_up(self, instance_id: str, shrink: Shrink) -> GaveUp:
+        # The answer to an earlier attempt may have been lost: asked again, the group could shrink twice.
+        if self._has_tried and self._is_leaving(instance_id):
+            return GaveUp(GiveUpAnswer.TERMINATING, f"{instance_id}, since an earlier attempt")
+        self._has_tried = True
+        if shrink is Shrink.NEVER:
+            return self._terminate(instance_id, decrement=False)
         try:
-            return self._ask_termination(instance_id, decrement=True)
-        except ClientError as error:
-            text = str(error)
-            if "not found" in text or "not part of" in text:
+            with _asking():
+                return self._terminate(instance_id, decrement=True)
+        except _Refused as refused:
+            if refused.is_stranger:
                 return GaveUp(GiveUpAnswer.TERMINATING, f"{instance_id} is in no Auto Scaling group")
-            if "min" not in text.lower() or error.response.get("Error", {}).get("Code") != "ValidationError":
+            if not refused.says("minsize", "min size"):
                 raise
-        # Desired is at its minimum already: 0 is somebody's wish that we go, more is a wish that we stay.
-        minimum = self._minimum(instance_id)
-        if minimum > 0:
-            return GaveUp(GiveUpAnswer.KEPT, f"the group's minimum size is {minimum}")
-        return self._ask_termination(instance_id, decrement=False)
+        return self._give_up_below_minimum(instance_id, shrink)
 
-    def _ask_termination(self, instance_id: str, *, decrement: bool) -> GaveUp:
+    def _give_up_below_minimum(self, instance_id: str, shrink: Shrink) -> GaveUp:
+        """Desired is at its minimum: 0 is somebody's wish that we go, more is a wish that somebody stays."""
+        minimum = self._minimum(instance_id)
+        if minimum > 0 and shrink is Shrink.ALWAYS:
+            return GaveUp(GiveUpAnswer.KEPT, f"the group's minimum size is {minimum}")
+        return self._terminate(instance_id, decrement=False)
+
+    def _terminate(self, instance_id: str, *, decrement: bool) -> GaveUp:
         self._client.terminate_instance_in_auto_scaling_group(
             InstanceId=instance_id, ShouldDecrementDesiredCapacity=decrement
         )
         return GaveUp(GiveUpAnswer.TERMINATING, instance_id)
 
+    def _protect(self) -> Protected:
+        group = self._group_name()
+        if group is None:
+            return Protected(ProtectAnswer.NEEDLESS, "in no Auto Scaling group")
+        instance_id = self._metadata.instance_id()
+        self._client.set_instance_protection(
+            InstanceIds=[instance_id], AutoScalingGroupName=group, ProtectedFromScaleIn=True
+        )
+        return Protected(ProtectAnswer.PROTECTED, instance_id)
+
+    def _at_hook(self, call: str, **rest: str) -> str | None:
+        if self._hook is None:
+            return None
+        try:
+            with _asking():
+                group = self._group_name()
+                if group is None:
+                    return "in no Auto Scaling group"
+                getattr(self._client, call)(
+                    LifecycleHookName=self._hook,
+                    AutoScalingGroupName=group,
+                    InstanceId=self._metadata.instance_id(),
+                    **rest,
+                )
+        except _Refused as refused:
+            return str(refused)
+        return None
+
+    def _group_name(self) -> str | None:
+        if self._group is None:
+            self._group = self._metadata.group()
+            if self._group is None and (details := self._details(self._metadata.instance_id())):
+                self._group = details["AutoScalingGroupName"]
+        return self._group
+
+    def _is_leaving(self, instance_id: str) -> bool:
+        details = self._details(instance_id)
+        return details is not None and details["LifecycleState"].startswith("Terminat")
+
     def _minimum(self, instance_id: str) -> int:
-        known = self._client.describe_auto_scaling_instances(InstanceIds=[instance_id])[
-            "AutoScalingInstances"
-        ]
-        groups = self._client.describe_auto_scaling_groups(
-            AutoScalingGroupNames=[each["AutoScalingGroupName"] for each in known]
-        )["AutoScalingGroups"]
+        details = self._details(instance_id)
+        if details is None:
+            return 0
+        name = details["AutoScalingGroupName"]
+        groups = self._client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
         return max((group["MinSize"] for group in groups), default=0)
+
+    def _details(self, instance_id: str) -> "AutoScalingInstanceDetailsTypeDef | None":
+        found = self._client.describe_auto_scaling_instances(InstanceIds=[instance_id])
+        return next(iter(found["AutoScalingInstances"]), None)

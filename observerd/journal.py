@@ -7,6 +7,7 @@ from observerd.core.events import (
     Began,
     Cause,
     CrewDied,
+    DrainRequested,
     End,
     Event,
     Exit,
@@ -20,10 +21,16 @@ from observerd.core.events import (
     Message,
     Order,
     Outcome,
+    ProtectAnswer,
+    Protected,
+    RebalanceRecommended,
     Received,
     ReceiveFailed,
     Release,
+    SpotNoticed,
     StopRequested,
+    TargetState,
+    TargetStateChanged,
 )
 from observerd.metrics import Metrics
 
@@ -47,7 +54,8 @@ class Journal:
         self._outage_at: float | None = None
         self._failures = 0
         self._unanswered = False
-        self._kept = False
+        self._gave_up_before: GiveUpAnswer | None = None
+        self._protected_before: ProtectAnswer | None = None
         self._jobs: dict[str, str] = {}
 
     def event(self, event: Event, now: float) -> None:
@@ -63,12 +71,31 @@ class Journal:
             case Extended():
                 self._extended(event)
             case StopRequested(reason):
-                self._metrics.stop_requested(reason)
+                self._metrics.stop_requested("signal" if reason.startswith("SIG") else "other")
                 log.info("stop requested", extra={"reason": reason})
             case CrewDied(name, error):
                 log.critical("crew thread died", extra={"thread_name": name, "error": error})
+            case _:
+                self._instance_event(event)
+
+    def _instance_event(self, event: Event) -> None:
+        match event:
             case GaveUp() | Held():
                 self._leaving(event)
+            case Protected():
+                self._protected(event)
+            case TargetStateChanged(state):
+                log.info("lifecycle state", extra={"target": state.value})
+                if state is TargetState.TERMINATED and self._gave_up_before is not GiveUpAnswer.TERMINATING:
+                    self._metrics.stop_requested("terminated")
+            case SpotNoticed(action, gone_in_s):
+                log.warning("Spot instance taken back", extra={"action": action, "gone_in_s": gone_in_s})
+                self._metrics.stop_requested("spot")
+            case RebalanceRecommended():
+                log.warning("Spot instance at risk, leaving at the first idle moment")
+            case DrainRequested(reason):
+                log.info(reason)
+                self._metrics.stop_requested("drain")
 
     def order(self, order: Order) -> None:
         match order:
@@ -83,8 +110,8 @@ class Journal:
                 level = logging.ERROR if cause is Cause.LEASE_LOST else logging.INFO
                 facts = {"message_id": message.id, "cause": cause.value, "kill_in_s": grace_s}
                 log.log(level, "ending job", extra=facts)
-            case GiveUp():
-                log.info("idle, giving this instance up")
+            case GiveUp(shrink):
+                log.info("giving this instance up", extra={"shrink": shrink.value})
             case Exit(status, reason):
                 log.info("leaving", extra={"reason": reason, "exit_status": status})
 
@@ -152,9 +179,20 @@ class Journal:
         facts = {"answer": event.answer.value, "detail": event.detail}
         if event.answer is GiveUpAnswer.TERMINATING:
             log.info("instance given up, taking a last look", extra=facts)
-        elif event.answer is GiveUpAnswer.FAILED or not self._kept:
-            log.warning("instance not given up, staying in service", extra=facts)
-        self._kept = event.answer is GiveUpAnswer.KEPT
+        elif event.answer is GiveUpAnswer.FAILED or event.answer is not self._gave_up_before:
+            # What is denied goes on costing money until a person allows it.
+            level = logging.ERROR if event.answer is GiveUpAnswer.DENIED else logging.WARNING
+            log.log(level, "instance not given up, staying in service", extra=facts)
+        self._gave_up_before = event.answer
+
+    def _protected(self, event: Protected) -> None:
+        facts = {"answer": event.answer.value, "detail": event.detail}
+        if event.answer is ProtectAnswer.PROTECTED:
+            log.info("protected from scale-in", extra=facts)
+        elif event.answer is ProtectAnswer.FAILED and event.answer is not self._protected_before:
+            log.error("not protected from scale-in: its group may end it under a job", extra=facts)
+        self._protected_before = event.answer
+        self._metrics.protected.set(event.answer is ProtectAnswer.PROTECTED)
 
     def _job(self, message_id: str) -> str:
         return self._jobs.get(message_id, self._metrics.job(None))

@@ -40,8 +40,8 @@ _REQUESTS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 21)
 # As shells count what a signal ended.
 SIGNALLED = 128
 
-# What may ask a worker to leave; anything else is counted as "other".
-STOP_REASONS = ("signal", "other")
+# What may ask a worker to leave. The rest is "other".
+STOP_REASONS = ("signal", "drain", "spot", "terminated", "other")
 
 # The calls that every worker makes; those of its last minute are there when they are made.
 _CALLS = (
@@ -137,6 +137,9 @@ class Metrics:
         self.give_ups = self._counter(
             "give_ups", "Attempts to give this instance up when idle, by answer.", "answer"
         )
+        self.protected = self._gauge(
+            "instance_protected", "1 while its group may not scale this instance in, 0 while it may."
+        )
         self.holds = self._counter(
             "lifecycle_heartbeats", "Extensions of the lifecycle hook, by result.", "result"
         )
@@ -204,8 +207,8 @@ class Metrics:
         self.output_lines.labels(job, "dropped").inc(report.lines_dropped)
 
     def stop_requested(self, reason: str) -> None:
-        """Somebody wants it to drain and leave."""
-        self.stops.labels("signal" if reason.startswith("SIG") else "other").inc()
+        """Somebody wants it to drain and leave. reason is one of STOP_REASONS."""
+        self.stops.labels(reason).inc()
         if not self._is_stopping:
             self._is_stopping = True
             self.stop_at.set(time.time())

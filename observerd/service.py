@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from observerd import signals
 from observerd.bell import Bell
-from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, Consumer, Phase
+from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, ON_REQUEST, Consumer, Phase
 from observerd.core.events import (
     Discard,
+    DrainRequested,
     End,
     Event,
     Exit,
@@ -26,6 +27,7 @@ from observerd.core.events import (
     Order,
     Outcome,
     Poll,
+    Protect,
     Received,
     Release,
     Report,
@@ -56,7 +58,7 @@ class Crew:
 
     receiver: Hand[Poll | Release]
     heartbeat: Hand[Extend]
-    leaver: Hand[GiveUp | Hold]
+    leaver: Hand[GiveUp | Hold | Protect]
     runner: "Runner"
 
 
@@ -83,9 +85,11 @@ class Service:
         self._status = ""
 
     def listen_for_signals(self) -> None:
-        signals.listen(
-            (signal.SIGTERM, signal.SIGINT), lambda number: self._inbox.put(StopRequested(number.name))
-        )
+        signals.listen((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1), self._heard)
+
+    def _heard(self, number: signal.Signals) -> None:
+        drains = number is signal.SIGUSR1
+        self._inbox.put(DrainRequested(ON_REQUEST) if drains else StopRequested(number.name))
 
     def first_poll(self, receiver: Hand[Poll | Release]) -> None:
         """Have the first receive on its way while the rest of the crew is still being put together."""
@@ -146,7 +150,7 @@ class Service:
                 crew.receiver.order(order)
             case Extend():
                 crew.heartbeat.order(order)
-            case GiveUp() | Hold():
+            case GiveUp() | Hold() | Protect():
                 crew.leaver.order(order)
             case Start(message):
                 self._carry(message, crew.runner.live)
@@ -204,6 +208,8 @@ def status_line(consumer: Consumer, queue_name: str, now: float) -> str:
     busy = f"{len(consumer.running)}/{consumer.limits.slots} slots busy, queue {queue_name}"
     if consumer.phase is not Phase.RUNNING:
         return f"{consumer.phase.name.lower()}, {busy}"
+    if consumer.parked:
+        return f"out of service, {busy}"
     idle_since = consumer.idle_since()
     if idle_since is None:
         return f"{'running' if consumer.running else 'waiting for SQS'}, {busy}"

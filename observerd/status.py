@@ -27,6 +27,8 @@ class State(Enum):
     IDLE = "idle"
     WAITING = "waiting"
     """SQS does not answer."""
+    OUT_OF_SERVICE = "out_of_service"
+    """Its group has it in standby, detached or in a warm pool: it takes no message."""
     LEAVING = "leaving"
     """The instance is given up; what the last look finds is still run."""
     DRAINING = "draining"
@@ -163,6 +165,8 @@ def _state(consumer: Consumer, *, answered: bool) -> State:
         return State.DRAINING if consumer.phase is Phase.DRAINING else State.STOPPING
     if consumer.given_up:
         return State.LEAVING
+    if consumer.parked:
+        return State.OUT_OF_SERVICE
     if consumer.running:
         return State.RUNNING
     if not answered:

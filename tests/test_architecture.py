@@ -13,12 +13,13 @@ PACKAGE = Path(__file__).parent.parent / "observerd"
 FLOORS = (
     ("core",),
     ("bell", "console", "gathering", "logs", "signals", "status", "systemd"),
-    ("aws", "config", "instance", "metrics", "sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
+    ("aws", "config", "instance", "metadata", "metrics"),
+    ("sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
     ("crew", "joblog", "process"),
     ("executors",),
     ("receiver", "runner", "journal", "record", "web"),
     ("service",),
-    ("assembly", "background", "by_hand", "commands", "schedules", "simulation"),
+    ("assembly", "background", "by_hand", "commands", "outside", "schedules", "simulation"),
     ("operations",),
     ("cli",),
     ("__main__",),
@@ -31,12 +32,12 @@ THIRD_PARTY = {
     "botocore": {"aws", "by_hand", "cloudwatch_logs", "instance", "sqs"},
     "cronsim": {"schedules", "simulation"},
     "daemon": {"background"},
-    "ec2_metadata": {"instance"},
+    "ec2_metadata": {"metadata"},
     "mypy_boto3_autoscaling": {"aws", "instance"},
     "mypy_boto3_logs": {"aws"},
     "mypy_boto3_sqs": {"aws", "sqs"},
     "prometheus_client": {"metrics"},
-    "urllib3": {"instance"},
+    "urllib3": {"metadata"},
     "watchtower": {"cloudwatch_logs", "logstream"},
 }
 
@@ -138,6 +139,7 @@ def test_what_the_first_receive_does_not_need_is_not_imported_before_it():
         "observerd.journal",
         "observerd.status",
         "observerd.web",
+        "observerd.metadata",
         "observerd.runner",
     )
     assert [] == [name for name in late if name in loaded]

@@ -73,6 +73,7 @@ def test_the_configuration_is_an_aligned_table_with_origins():
         "slots                  1                  default\n"
         "visibility_timeout     2m                 default\n"
         "idle_timeout           1h30m              OBSERVERD_IDLE_TIMEOUT\n"
+        "max_uptime             -                  default\n"
         "drain_timeout          1h                 default\n"
         "exit_action            auto               default\n"
         "auto_scaling_group     -                  default\n"

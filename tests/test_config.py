@@ -226,7 +226,7 @@ def test_a_good_value_is_read(etc, text, attribute, value):
         ('visibility_timeout = "2s"', "visibility_timeout: must be 3s to 12h: '2s' (SQS hides a message"),
         ('visibility_timeout = "12h1s"', "visibility_timeout: must be 3s to 12h: '12h1s' ("),
         ('drain_timeout = "13h"', "drain_timeout: must be 0s to 12h: '13h' ("),
-        ('exit_action = "poweroff"', "exit_action: not known: 'poweroff' (write auto, terminate, exit or"),
+        ('exit_action = "reboot"', "exit_action: not known: 'reboot' (write auto, terminate, exit, "),
         ('log_level = "INFO"', "log_level: not known: 'INFO' (write debug, info, warning or error)"),
         ("log_level = []", "log_level: not known: [] (write"),
         ('log_group = "a group"', "log_group: not a log group name: 'a group' (write it like"),

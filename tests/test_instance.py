@@ -1,15 +1,13 @@
-"""Giving the instance up: every answer that Auto Scaling may give, by botocore's own stubs."""
-
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+"""The instance in its group: every answer that Auto Scaling may give, by botocore's own stubs."""
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
-from observerd.aws import is_ec2
-from observerd.core.events import GiveUpAnswer, Held, Hold
-from observerd.instance import Imds, Instance, NoMetadata
+from observerd.core.events import GiveUpAnswer, Held, Hold, Protect, ProtectAnswer, Protected, Shrink
+from observerd.instance import Instance
+from observerd.metadata import NoMetadata
 
 TERMINATE = "terminate_instance_in_auto_scaling_group"
 ACTIVITY = {
@@ -59,26 +57,28 @@ def test_an_instance_is_given_up_with_decrement(auto_scaling):
     assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up().answer
 
 
+def _described(stub, *states):
+    details = [
+        {
+            "InstanceId": "i-1",
+            "AutoScalingGroupName": "workers",
+            "AvailabilityZone": "a",
+            "LifecycleState": state,
+            "HealthStatus": "HEALTHY",
+            "ProtectedFromScaleIn": False,
+        }
+        for state in states
+    ]
+    stub.add_response(
+        "describe_auto_scaling_instances", {"AutoScalingInstances": details}, {"InstanceIds": ["i-1"]}
+    )
+
+
 def _below_minimum(auto_scaling, minimum):
     _, stub = auto_scaling
     text = "Currently, desiredSize equals minSize (0). Terminating would violate group's min size constraint."
     stub.add_client_error(TERMINATE, "ValidationError", text, expected_params=WITH_DECREMENT)
-    stub.add_response(
-        "describe_auto_scaling_instances",
-        {
-            "AutoScalingInstances": [
-                {
-                    "InstanceId": "i-1",
-                    "AutoScalingGroupName": "workers",
-                    "AvailabilityZone": "a",
-                    "LifecycleState": "InService",
-                    "HealthStatus": "HEALTHY",
-                    "ProtectedFromScaleIn": False,
-                }
-            ]
-        },
-        {"InstanceIds": ["i-1"]},
-    )
+    _described(stub, "InService")
     group = {
         "AutoScalingGroupName": "workers",
         "MinSize": minimum,
@@ -111,6 +111,61 @@ def test_a_group_with_a_minimum_keeps_it(auto_scaling):
     assert (GiveUpAnswer.KEPT, "the group's minimum size is 1") == (gave_up.answer, gave_up.detail)
 
 
+def test_with_a_minimum_it_is_replaced_where_that_is_allowed(auto_scaling):
+    _below_minimum(auto_scaling, 1)
+    auto_scaling[1].add_response(TERMINATE, ACTIVITY, WITHOUT)
+
+    assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up(Shrink.IF_ALLOWED).answer
+
+
+def test_it_is_replaced_without_decrement_where_that_is_asked_for(auto_scaling):
+    auto_scaling[1].add_response(TERMINATE, ACTIVITY, WITHOUT)
+
+    assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up(Shrink.NEVER).answer
+
+
+def test_a_refusal_that_only_sounds_like_the_minimum_is_not_taken_for_it(auto_scaling):
+    auto_scaling[1].add_client_error(TERMINATE, "ValidationError", "The instance is terminating", 400)
+
+    assert GiveUpAnswer.FAILED is instance(auto_scaling).give_up().answer
+
+
+class Silent:
+    """A client whose first request to terminate is carried out, and its answer lost."""
+
+    def __init__(self, client):
+        self._client, self.asked = client, 0
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def terminate_instance_in_auto_scaling_group(self, **asked):
+        self.asked += 1
+        if self.asked == 1:
+            raise ReadTimeoutError(endpoint_url="https://autoscaling")
+        return self._client.terminate_instance_in_auto_scaling_group(**asked)
+
+
+@pytest.mark.parametrize("state", ["Terminating", "Terminating:Wait", "Terminated"])
+def test_an_attempt_whose_answer_was_lost_is_not_made_twice(state, auto_scaling):
+    silent = Silent(auto_scaling[0])
+    one = Instance(lambda: silent, KnownMetadata(), "workers", "drain")
+
+    assert GiveUpAnswer.FAILED is one.give_up().answer
+    _described(auto_scaling[1], state)
+    assert (GiveUpAnswer.TERMINATING, 1) == (one.give_up().answer, silent.asked)
+
+
+def test_an_attempt_that_never_arrived_is_made_again(auto_scaling):
+    silent = Silent(auto_scaling[0])
+    one = Instance(lambda: silent, KnownMetadata(), "workers", "drain")
+
+    assert GiveUpAnswer.FAILED is one.give_up().answer
+    _described(auto_scaling[1], "InService")
+    auto_scaling[1].add_response(TERMINATE, ACTIVITY, WITH_DECREMENT)
+    assert (GiveUpAnswer.TERMINATING, 2) == (one.give_up().answer, silent.asked)
+
+
 def test_an_instance_of_no_group_may_leave(auto_scaling):
     text = "Instance Id not found - No managed instance found for instance ID: i-1"
     auto_scaling[1].add_client_error(TERMINATE, "ValidationError", text)
@@ -121,8 +176,8 @@ def test_an_instance_of_no_group_may_leave(auto_scaling):
 @pytest.mark.parametrize(
     ("code", "answer"),
     [
-        ("AccessDenied", GiveUpAnswer.KEPT),
-        ("AccessDeniedException", GiveUpAnswer.KEPT),
+        ("AccessDenied", GiveUpAnswer.DENIED),
+        ("AccessDeniedException", GiveUpAnswer.DENIED),
         ("ScalingActivityInProgress", GiveUpAnswer.FAILED),
         ("ResourceContention", GiveUpAnswer.FAILED),
         ("Throttling", GiveUpAnswer.FAILED),
@@ -153,7 +208,7 @@ def test_the_lifecycle_action_is_completed(given, used, auto_scaling):
     }
     auto_scaling[1].add_response("complete_lifecycle_action", {}, expected)
 
-    assert instance(auto_scaling, group=given).complete() is None
+    assert instance(auto_scaling, group=given).complete(0) is None
 
 
 def test_the_lifecycle_hook_is_held(auto_scaling):
@@ -163,60 +218,77 @@ def test_the_lifecycle_hook_is_held(auto_scaling):
     assert Held() == instance(auto_scaling).carry_out(Hold())
 
 
+def test_a_hook_that_does_not_wait_yet_is_completed_once_it_does(auto_scaling):
+    call, pauses = "complete_lifecycle_action", []
+    auto_scaling[1].add_client_error(call, "ValidationError", "No active Lifecycle Action found")
+    auto_scaling[1].add_response(call, {})
+
+    assert instance(auto_scaling).complete(30, pauses.append) is None
+    assert [2] == pauses
+
+
+def test_a_hook_that_never_waits_is_tried_for_so_long_and_no_longer(auto_scaling):
+    pauses = []
+    for _ in range(3):
+        auto_scaling[1].add_client_error("complete_lifecycle_action", "ValidationError", "No active hook")
+
+    assert "No active hook" in instance(auto_scaling).complete(4, pauses.append)
+    assert [2, 2] == pauses
+
+
+PROTECTION = {"InstanceIds": ["i-1"], "AutoScalingGroupName": "workers", "ProtectedFromScaleIn": True}
+
+
+def test_it_is_protected_from_scale_in(auto_scaling):
+    auto_scaling[1].add_response("set_instance_protection", {}, PROTECTION)
+
+    expected = Protected(ProtectAnswer.PROTECTED, "i-1")
+    assert expected == instance(auto_scaling).carry_out(Protect())
+
+
+class NoTags(KnownMetadata):
+    def group(self):
+        return None
+
+
+def test_without_tags_in_the_metadata_the_group_is_asked_for(auto_scaling):
+    _described(auto_scaling[1], "InService")
+    auto_scaling[1].add_response("set_instance_protection", {}, PROTECTION)
+
+    answer = instance(auto_scaling, NoTags(), group=None).protect().answer
+    assert ProtectAnswer.PROTECTED is answer
+
+
+def test_in_no_group_there_is_nothing_to_be_protected_from(auto_scaling):
+    _described(auto_scaling[1])
+
+    answer = instance(auto_scaling, NoTags(), group=None).protect().answer
+    assert ProtectAnswer.NEEDLESS is answer
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "answer"),
+    [
+        (
+            "ValidationError",
+            "The instance i-1 is not in InService or EnteringStandby or Standby.",
+            ProtectAnswer.NOT_YET,
+        ),
+        ("AccessDenied", "no", ProtectAnswer.FAILED),
+        ("ResourceContention", "busy", ProtectAnswer.FAILED),
+    ],
+)
+def test_what_keeps_it_from_being_protected_is_told_apart(code, text, answer, auto_scaling):
+    auto_scaling[1].add_client_error("set_instance_protection", code, text)
+
+    assert answer is instance(auto_scaling).protect().answer
+
+
 def test_a_hook_that_is_gone_is_told_in_one_line(auto_scaling):
     auto_scaling[1].add_client_error("complete_lifecycle_action", "ValidationError", "No active\nhook")
 
-    assert "No active hook" in instance(auto_scaling).complete()
+    assert "No active hook" in instance(auto_scaling).complete(0)
 
 
 def test_without_a_hook_nothing_is_completed(auto_scaling):
-    assert instance(auto_scaling, hook=None).complete() is None
-
-
-def test_imds_is_asked_where_the_environment_says(imds):
-    metadata = Imds({"AWS_EC2_METADATA_SERVICE_ENDPOINT": imds})
-
-    assert ("i-0123", "workers") == (metadata.instance_id(), metadata.group())
-
-
-def test_imds_that_does_not_answer_is_one_line():
-    with pytest.raises(NoMetadata, match="instance metadata: "):
-        Imds({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}).instance_id()
-
-
-def test_a_metadata_endpoint_means_ec2():
-    assert is_ec2({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"})
-    assert not is_ec2({})
-
-
-@pytest.fixture
-def imds():
-    answers = {
-        "/latest/api/token": "token",
-        "/latest/meta-data/instance-id": "i-0123",
-        "/latest/meta-data/tags/instance/": "aws:autoscaling:groupName",
-        "/latest/meta-data/tags/instance": "aws:autoscaling:groupName",
-        "/latest/meta-data/tags/instance/aws:autoscaling:groupName": "workers",
-    }
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            body = answers.get(self.path)
-            if self.command == "GET" and self.headers.get("X-aws-ec2-metadata-token") != "token":
-                body = None
-            self.send_response(200 if body else 404)
-            self.end_headers()
-            self.wfile.write((body or "").encode())
-
-        do_PUT = do_GET  # noqa: N815 the name that http.server looks for
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    assert instance(auto_scaling, hook=None).complete(0) is None

@@ -91,9 +91,9 @@ def test_each_line_of_output_is_counted_for_where_it_went(metrics):
 
 
 def test_only_the_first_request_to_stop_dates_the_drain(metrics):
-    metrics.stop_requested("SIGTERM")
+    metrics.stop_requested("signal")
     first = value(metrics, "stop_requested_timestamp_seconds")
-    metrics.stop_requested("the drain limit")
+    metrics.stop_requested("other")
 
     assert first == value(metrics, "stop_requested_timestamp_seconds") > 0
     assert (

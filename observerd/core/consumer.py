@@ -78,6 +78,9 @@ SPOT_MARGIN_S = 20.0
 # Those of the crew whose death means that a poll, or an attempt to give up, is never answered.
 RECEIVER, LEAVER = "receiver", "leaver"
 
+# Why it leaves of its own accord, and on request.
+IDLE, ON_REQUEST = "idle", "drain requested"
+
 # sysexits.h
 EX_OK, EX_ABANDONED, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 0, 1, 70, 75, 78
 
@@ -361,7 +364,7 @@ class Consumer:
         if self.polling:
             return []
         if self._is_done(now):
-            return [self._exit(EX_OK, "done" if self.limits.once else "idle")]
+            return [self._exit(EX_OK, "done" if self.limits.once else IDLE)]
         return [*self._give_up_when_idle(now), *self._poll(now)]
 
     def _is_done(self, now: float) -> bool:

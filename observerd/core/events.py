@@ -92,6 +92,8 @@ class ProtectAnswer(Enum):
     PROTECTED = "protected"
     NOT_YET = "not_yet"
     """The instance is not in service yet: ask again soon."""
+    NEEDLESS = "needless"
+    """It is in no group."""
     FAILED = "failed"
 
 

@@ -102,7 +102,7 @@ class Membership:
             self._protect_at = now
 
     def was_protected(self, event: Protected, now: float) -> None:
-        if event.answer is not ProtectAnswer.PROTECTED:
+        if event.answer in (ProtectAnswer.NOT_YET, ProtectAnswer.FAILED):
             self._protect_failures += 1
             wait_s = backoff_s(PROTECT_RETRY_S, self._protect_failures, PROTECT_RETRY_CAP_S, self._jitter)
             self._protect_at = now + wait_s

@@ -29,6 +29,7 @@ _STATES = {
     "running": "running jobs",
     "idle": "nothing to do",
     "waiting": "SQS does not answer",
+    "out_of_service": "out of service: its group has it in standby, detached or in a warm pool",
     "leaving": "gave this instance up, takes a last look",
     "draining": "takes no more, lets its jobs finish",
     "stopping": "has told its jobs to end",

@@ -1,0 +1,158 @@
+"""What the instance metadata says, and what of it is news."""
+
+import json
+
+import pytest
+
+from observerd.aws import is_ec2
+from observerd.core.events import (
+    CrewDied,
+    RebalanceRecommended,
+    SpotNoticed,
+    TargetState,
+    TargetStateChanged,
+)
+from observerd.metadata import Imds, NoMetadata, Watch, target_state
+from tests.fake_ec2 import FakeEc2
+
+NOON = 1_795_521_600.0
+
+
+@pytest.fixture
+def ec2():
+    with FakeEc2() as machine:
+        yield machine
+
+
+def test_it_is_asked_where_the_environment_says(ec2):
+    metadata = Imds(ec2.environ)
+
+    assert ("i-0123", "workers", "InService") == (
+        metadata.instance_id(),
+        metadata.group(),
+        metadata.target_state(),
+    )
+
+
+def test_where_tags_are_not_told_there_is_no_group(ec2):
+    ec2.metadata = {}
+
+    assert Imds(ec2.environ).group() is None
+
+
+def test_no_answer_is_one_line():
+    with pytest.raises(NoMetadata, match=r"instance metadata: .*\Z"):
+        Imds({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}).instance_id()
+
+
+def test_a_spot_notice_that_cannot_be_read_is_no_answer(ec2):
+    ec2.metadata["spot/instance-action"] = json.dumps({"action": "terminate"})
+
+    with pytest.raises(NoMetadata, match="instance metadata: "):
+        Imds(ec2.environ).spot_action()
+
+
+def test_after_an_outage_it_answers_again(ec2):
+    metadata = Imds(ec2.environ)
+    ec2.imds_works = False
+    with pytest.raises(NoMetadata, match="401"):
+        metadata.target_state()
+    ec2.imds_works = True
+
+    assert "InService" == metadata.target_state()
+
+
+def test_a_metadata_endpoint_means_ec2():
+    assert is_ec2({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"})
+    assert not is_ec2({})
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        ("InService", TargetState.IN_SERVICE),
+        ("Standby", TargetState.STANDBY),
+        ("Detached", TargetState.DETACHED),
+        ("Terminated", TargetState.TERMINATED),
+        ("Warmed:Stopped", TargetState.WARMED),
+        ("Warmed:Hibernated", TargetState.WARMED),
+        ("Warmed:Running", TargetState.WARMED),
+        ("Pending", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_every_lifecycle_state_has_its_word(text, state):
+    assert state is target_state(text)
+
+
+def watch(ec2):
+    return Watch(Imds(ec2.environ), wall_clock=lambda: NOON)
+
+
+def test_the_first_look_tells_the_state_and_the_next_ones_what_changes(ec2):
+    looking = watch(ec2)
+
+    assert [TargetStateChanged(TargetState.IN_SERVICE)] == looking.look()
+    assert [] == looking.look()
+    ec2.state = "Terminating:Wait"
+    assert [TargetStateChanged(TargetState.TERMINATED)] == looking.look()
+    assert [] == looking.look()
+
+
+def test_an_outage_is_no_news_and_hides_none(ec2, caplog):
+    looking = watch(ec2)
+    looking.look()
+    ec2.imds_works = False
+    ec2.state = "Terminating:Wait"
+
+    assert [[], []] == [looking.look(), looking.look()]
+    ec2.imds_works = True
+    assert [TargetStateChanged(TargetState.TERMINATED)] == looking.look()
+    assert ["instance metadata does not answer", "instance metadata answers again"] == caplog.messages
+
+
+def test_an_instance_that_is_no_spot_instance_is_not_asked_for_notices(ec2):
+    looking = watch(ec2)
+    ec2.takes_back()
+
+    assert [TargetStateChanged(TargetState.IN_SERVICE)] == looking.look()
+
+
+@pytest.mark.parametrize(
+    ("time", "gone_in_s"),
+    [
+        ("2026-11-24T12:01:50Z", 110.0),
+        # By a local clock that is slow, or fast.
+        ("2026-11-24T12:30:00Z", 120.0),
+        ("2026-11-24T11:00:00Z", 0.0),
+    ],
+)
+def test_a_spot_notice_is_told_once_with_what_is_left(time, gone_in_s, ec2):
+    ec2.metadata["instance-life-cycle"] = "spot"
+    ec2.metadata["spot/instance-action"] = json.dumps({"action": "stop", "time": time})
+    looking = watch(ec2)
+
+    assert SpotNoticed("stop", gone_in_s) == looking.look()[0]
+    assert [] == looking.look()
+
+
+def test_a_rebalance_recommendation_is_told_once(ec2):
+    ec2.metadata["instance-life-cycle"] = "spot"
+    looking = watch(ec2)
+    looking.look()
+    ec2.metadata["events/recommendations/rebalance"] = '{"noticeTime": "2026-11-24T11:00:00Z"}'
+
+    assert [RebalanceRecommended()] == looking.look()
+    assert [] == looking.look()
+
+
+def test_a_watch_that_dies_says_so():
+    class Broken:
+        def is_spot(self):
+            raise RuntimeError("bug")
+
+    told = []
+    Watch(Broken()).run(told.append)
+
+    assert [CrewDied("watch", "RuntimeError: bug")] == told
