@@ -18,7 +18,7 @@ pack() {
   tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 --mode=u=rwX,go=rX \
     --exclude=__pycache__ "$@"
 }
-pack --transform "s|^|observerd-$version/|" LICENSE README.md CHANGELOG.md docs observerd packaging |
+pack --transform "s|^|observerd-$version/|" LICENSE README.md CHANGELOG.md docs monitoring observerd packaging |
   gzip --no-name >"$top/SOURCES/observerd-$version.tar.gz"
 (cd "$top/wheels" && pack ./*.whl) >"$top/SOURCES/observerd-wheels-$version.tar"
 cp requirements/runtime.txt "$top/SOURCES/"
