@@ -28,6 +28,8 @@ class FakeEc2:
             "tags/instance/aws:autoscaling:groupName": GROUP,
         }
         self.imds_works = True
+        self.on_call = lambda _: None
+        """Told of every call before it is answered."""
         self._over = threading.Event()
 
     def __enter__(self):
@@ -70,6 +72,7 @@ class FakeEc2:
     def act(self, action, asked):
         """The body of an answer, or an error's (code, text), or None: no answer at all."""
         self.calls.append((action, asked))
+        self.on_call(action)
         planned = self.answers.get(action)
         if planned == "hang":
             self._over.wait(60)

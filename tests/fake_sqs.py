@@ -78,6 +78,10 @@ class FakeSqs:
         """What SQS's clock says beyond ours."""
         self.delay_s = 0.0
         """Added to every call, as a network does."""
+        self.longest_wait_s = 20.0
+        """A long poll that finds nothing is answered after so long: where a test need not sit it out."""
+        self.waits = []
+        """WaitTimeSeconds of each receive."""
         self.waiting = 0
         """How many long polls are on their way."""
         self._changed = threading.Condition()
@@ -170,7 +174,9 @@ class FakeSqs:
 
     def _ReceiveMessage(self, request):  # noqa: N802
         queue = self._queue(request)
-        deadline = time.monotonic() + request.get("WaitTimeSeconds", 0)
+        asked_s = request.get("WaitTimeSeconds", 0)
+        self.waits.append(asked_s)
+        deadline = time.monotonic() + min(asked_s, self.longest_wait_s)
         while True:
             found = self._take(queue, request)
             left_s = deadline - time.monotonic()

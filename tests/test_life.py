@@ -1,0 +1,155 @@
+"""A worker's life as a process: a real daemon, on a fake SQS, metadata service and Auto Scaling group."""
+
+import signal
+
+import pytest
+
+from tests.daemon import Daemon
+from tests.fake_ec2 import HOOK, FakeEc2
+from tests.support import eventually
+from tests.test_daemon import JOBS, ledger
+
+TERMINATE, COMPLETE = "TerminateInstanceInAutoScalingGroup", "CompleteLifecycleAction"
+GIVEN_UP = "instance given up, taking a last look"
+
+
+@pytest.fixture
+def ec2():
+    with FakeEc2() as machine:
+        yield machine
+
+
+@pytest.fixture
+def daemon(sqs, ec2, tmp_path):
+    """daemon(**config) is a daemon on the fake instance; started by `with`."""
+    sqs.queues["jobs"].redrive = "dead"
+
+    def make(environ=None, **config):
+        known = {"lifecycle_hook": HOOK, **config}
+        return Daemon(sqs, tmp_path, JOBS, (), ec2.environ | (environ or {}), **known)
+
+    return make
+
+
+def test_an_idle_worker_leaves_by_the_exit_protocol(sqs, ec2, daemon):
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="3s") as it:
+        assert 0 == it.status()
+
+    assert (0, "Terminated", True) == (ec2.desired, ec2.state, ec2.protected)
+    assert ["SetInstanceProtection", TERMINATE, COMPLETE] == [action for action, _ in ec2.calls]
+    assert [1, 3] == sqs.waits[:2], "the first is short, none longer than the idle timeout"
+    assert 20 == sqs.waits[-1], "the last look is a full one"
+
+
+def test_a_message_that_arrives_between_give_up_and_last_look_is_run(sqs, ec2, daemon):
+    """The producer sends, then reads that one worker is wanted; the worker lowers that, then receives."""
+
+    def arrive(action):
+        if action == TERMINATE:
+            sqs.send_job("note")
+
+    ec2.on_call = arrive
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        assert 0 == it.status()
+
+    assert 1 == len(ledger(it))
+    assert (0, 1) == (len(sqs.bodies()), len(sqs.queues["jobs"].deleted))
+    assert "Terminated" == ec2.state
+    assert it.said(GIVEN_UP), "it was run by a worker that had given itself up"
+
+
+def test_a_stop_during_the_last_look_waits_for_it_and_gives_back_what_it_finds(sqs, ec2, daemon):
+    with daemon(idle_timeout="1s") as it:
+        it.wait_for(GIVEN_UP)
+        eventually(lambda: sqs.waits[-1] == 20 and sqs.waiting == 1)
+        it.signal(signal.SIGTERM)
+        it.wait_for("stop requested")
+        sqs.send_job("note")
+        assert 0 == it.status()
+
+    assert it.said("late message released")
+    assert 1 == sqs.count("ChangeMessageVisibility")
+    assert not it.ledger.exists()
+    assert "Terminated" == ec2.state, "its hook does not wait for nothing"
+
+
+def test_a_spot_notice_ends_the_job_and_gives_its_message_back(sqs, ec2, daemon):
+    ec2.metadata["instance-life-cycle"] = "spot"
+    with daemon() as it:
+        sqs.send_job("wait")
+        it.wait_for_ledger("start")
+        ec2.takes_back()
+        assert 0 == it.status()
+
+    assert ["told"] == ledger(it)[1:]
+    assert ["interrupted"] == [line["outcome"] for line in it.said("run ended")]
+    assert 1 == sqs.count("ChangeMessageVisibility")
+    assert 0 == ec2.count(TERMINATE), "EC2 replaces what it takes back"
+
+
+def test_a_worker_that_others_end_finishes_its_job_under_the_hook_and_takes_no_other(sqs, ec2, daemon):
+    with daemon() as it:
+        sqs.send_job("until")
+        it.wait_for_ledger("start")
+        eventually(lambda: ec2.protected)
+        ec2.state = "Terminating:Wait"
+        it.wait_for("lifecycle state", 2)
+        sqs.send_job("note")
+        (it.directory / "ledger.go").touch()
+        assert 0 == it.status()
+
+    assert ["end"] == [line.split()[0] for line in ledger(it)[1:]]
+    assert 1 == len(sqs.bodies()), "the other one is another worker's"
+    assert (0, 1, "Terminated") == (ec2.count(TERMINATE), ec2.count(COMPLETE), ec2.state)
+
+
+def test_a_drained_worker_is_replaced_and_finishes_its_job_first(sqs, ec2, daemon):
+    with daemon() as it:
+        sqs.send_job("until")
+        it.wait_for_ledger("start")
+        it.signal(signal.SIGUSR1)
+        eventually(lambda: ec2.state == "Terminating:Wait")
+        assert 1 == ec2.desired, "the group starts another in its place"
+        assert it.process.poll() is None
+        (it.directory / "ledger.go").touch()
+        assert 0 == it.status()
+
+    assert ["end"] == [line.split()[0] for line in ledger(it)[1:]]
+    assert "Terminated" == ec2.state
+
+
+def test_a_worker_that_may_not_leave_goes_on_serving(sqs, ec2, daemon):
+    ec2.answers[TERMINATE] = ("AccessDenied", "not authorized")
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        told = it.wait_for("instance not given up, staying in service")
+        sqs.send_job("note")
+        it.wait_for_ledger("note")
+
+    assert ("error", "denied") == (told["level"], told["answer"])
+
+
+def test_a_dead_metadata_service_and_a_silent_group_delay_no_job(sqs, ec2, daemon):
+    ec2.imds_works = False
+    ec2.answers["SetInstanceProtection"] = "hang"
+    with daemon(auto_scaling_group="workers") as it:
+        it.wait_for("instance metadata does not answer")
+        sqs.send_job("note")
+        it.wait_for("run ended")
+        ec2.imds_works = True
+        eventually(lambda: ec2.count("SetInstanceProtection"))
+        sqs.send_job("note")
+        it.wait_for("run ended", 2)
+
+    assert [] == it.said("protected from scale-in")
+
+
+def test_a_machine_that_is_to_power_off_does_when_idle(sqs, daemon, tmp_path):
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    with daemon({"PATH": f"{tmp_path}:/usr/bin:/bin"}, idle_timeout="1s", exit_action="poweroff") as it:
+        assert 0 == it.status()
+
+    assert "poweroff\n" == (tmp_path / "asked").read_text()
