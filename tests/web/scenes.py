@@ -18,7 +18,7 @@ ABOUT = About(
     region="ap-northeast-1",
     executor="systemd",
     log_group="/observerd/nightly/jobs",
-    started_at=time.time() - 372,
+    started_at=time.time() - 95_000,
 )
 JOBS = MappingProxyType(
     {
@@ -86,10 +86,12 @@ def status(state=State.IDLE, **facts):
 
 def busy_night():
     """What a person finds at three in the morning."""
-    feed, pruned = past(ago_s=31.0, duration_s=48.2), failed(ago_s=12.0, duration_s=6.4, attempt=2)
+    feed = past(ago_s=31.0, duration_s=48.2, run_id="45c48cce2e2d7fbd")
+    pruned = failed(ago_s=12.0, duration_s=6.4, attempt=2, run_id="d3d9446802a44259")
     dead = failed(
         "rebuild-search",
         ago_s=140.0,
+        run_id="6512bd43d9caa6e0",
         duration_s=121.0,
         attempt=3,
         back_in_s=None,
@@ -98,8 +100,17 @@ def busy_night():
     )
     return status(
         State.RUNNING,
-        running=(in_progress(), in_progress("nightly-feed", 21.0, message_id="m-2", start_delay_s=3.1)),
-        recent=(pruned, feed, dead, past(ago_s=200.0, duration_s=39.0), past(ago_s=290.0)),
+        running=(
+            in_progress(),
+            in_progress("nightly-feed", 21.0, run_id="c51ce410c124a10e", start_delay_s=3.1),
+        ),
+        recent=(
+            pruned,
+            feed,
+            dead,
+            past(ago_s=200.0, duration_s=39.0, run_id="c20ad4d76fe97759"),
+            past(ago_s=290.0),
+        ),
         histories={
             "billing-run": history(past("billing-run", ago_s=90_000.0, duration_s=1_210.0), 1_180.0, 1_302.0),
             "nightly-feed": history(feed, 41, 44, 39, 52, 47, 40, 90, 43, 45, 41, 42, 39.0),

@@ -95,8 +95,9 @@ def test_a_body_is_not_waited_for(plain):
     assert said(plain, request, b"a" * 100_000).startswith(b"HTTP/1.1 405 ")
 
 
-def test_slow_clients_keep_nobody_out(plain):
+def test_slow_clients_keep_nobody_out(monkeypatch, plain):
     """More of them than there are places, each with a request that never ends."""
+    monkeypatch.setattr(web, "HEAD_S", 100.0)
     with contextlib.ExitStack() as slow:
         for _ in range(3 * PLACES):
             slow.enter_context(connected(plain)).sendall(b"GET / HT")
@@ -214,7 +215,8 @@ def test_only_clients_with_a_certificate_are_let_in(authority, tmp_path):
             get(server, context=refused)
 
 
-def test_silence_before_the_handshake_keeps_nobody_out(authority, caplog):
+def test_silence_before_the_handshake_keeps_nobody_out(authority, caplog, monkeypatch):
+    monkeypatch.setattr(web, "HEAD_S", 100.0)
     server = secure(authority)
     with contextlib.ExitStack() as silent:
         for _ in range(2 * PLACES):
