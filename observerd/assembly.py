@@ -23,6 +23,7 @@ from observerd.core.consumer import EX_OK, IDLE, ON_REQUEST, Consumer, Limits
 from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Protect, Release
 from observerd.core.job import Job
 from observerd.crew import Hand
+from observerd.executors import choice
 from observerd.receiver import receive_or_release
 from observerd.service import Crew, Service
 from observerd.sqs import NoDeadLetterQueue, Queue, SqsFault, is_fifo
@@ -48,7 +49,8 @@ RECEIVE_AT_MOST = 10
 
 
 def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
-    """Serve the queue until there is a reason to leave. Raises aws.NoRegion."""
+    """Serve the queue until there is a reason to leave. Raises aws.NoRegion and choice.Unsuitable."""
+    loaded = loaded.run_by(choice.choose(loaded.config.executor, os.environ))
     config = loaded.config
     requests = Requests()
     clients = Clients(config.queue_url, config.region, requests)
@@ -136,7 +138,6 @@ def _serve(
 ) -> Exit:
     """All that may wait until the first receive is under way."""
     from observerd.emf import Emf  # noqa: PLC0415
-    from observerd.executors.direct import DirectExecutor  # noqa: PLC0415
     from observerd.instance import Instance  # noqa: PLC0415
     from observerd.joblog import JobLogs  # noqa: PLC0415
     from observerd.journal import Journal  # noqa: PLC0415
@@ -149,7 +150,7 @@ def _serve(
 
     config = loaded.config
     messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout_s))
-    executor = DirectExecutor(config.default_user, _common_environment(config, clients.region))
+    executor = choice.make(config, _common_environment(config, clients.region))
     logs = JobLogs(
         clients.logs, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s
     )
@@ -267,9 +268,12 @@ def _about(config: Config, region: str) -> "About":
 
 
 def _say_what_is_served(loaded: Loaded) -> None:
-    for warning in loaded.warnings:
+    for warning in (*loaded.warnings, *choice.unkept(loaded)):
         log.warning("configuration", extra={"warning": warning})
-    log.info("serving", extra={"queue": loaded.config.queue_url, "jobs": len(loaded.jobs)})
+    config = loaded.config
+    log.info(
+        "serving", extra={"queue": config.queue_url, "jobs": len(loaded.jobs), "executor": config.executor}
+    )
 
 
 def _find_dead_letter_queue(messages: Queue) -> None:

@@ -1,6 +1,7 @@
 """What a person does by hand: run a job now, or put one run on the queue."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -28,10 +29,12 @@ class NotSent(Exception):
 def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | None) -> int:
     """Run the job here and now as the daemon would, its output to standard output; the exit status.
 
-    Blocks until it has ended; TERM and INT end it as a stop of the daemon would. Raises BadRequest.
+    Blocks until it has ended; TERM and INT end it as a stop of the daemon would. Raises BadRequest and
+    choice.Unsuitable.
     """
-    from observerd.executors.direct import DirectExecutor  # noqa: PLC0415 send starts nothing
+    from observerd.executors import choice  # noqa: PLC0415 send starts nothing
 
+    loaded = loaded.run_by(choice.choose(loaded.config.executor, os.environ))
     now = time.time()
     body = message_body(job, scheduled_time, payload)
     planned = plan(Message(str(uuid.uuid4()), "", body, sent_at=now, received_at=now), loaded.jobs)
@@ -39,7 +42,7 @@ def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str
         raise BadRequest(planned.reason)
     bell = Bell()
     signals.listen((signal.SIGTERM, signal.SIGINT), lambda _: bell.ring(Cause.STOP, None))
-    executor = DirectExecutor(loaded.config.default_user, loaded.config.job_environment)
+    executor = choice.make(loaded.config, loaded.config.job_environment)
     try:
         ended = executor.run(planned, _write, bell)
     finally:

@@ -315,21 +315,25 @@ def _run_in_background(arguments: argparse.Namespace, loaded: "Loaded") -> int:
 def _serve(arguments: argparse.Namespace, loaded: "Loaded") -> int:
     from observerd import assembly  # noqa: PLC0415
     from observerd.aws import NoRegion  # noqa: PLC0415
+    from observerd.executors.choice import Unsuitable  # noqa: PLC0415
     from observerd.logs import set_up  # noqa: PLC0415
 
     set_up(loaded.config.log_level, loaded.config.log_format, os.environ)
     try:
         return assembly.run(loaded, once=arguments.once, drain=arguments.drain).status
-    except NoRegion as fault:
+    except (NoRegion, Unsuitable) as fault:
         raise _Complaint(EX_CONFIG, str(fault)) from None
 
 
 def _exec(arguments: argparse.Namespace) -> int:
     from observerd.by_hand import BadRequest, execute  # noqa: PLC0415
+    from observerd.executors.choice import Unsuitable  # noqa: PLC0415
 
     loaded = _load(arguments, {}, need_queue=False)
     try:
         return execute(loaded, arguments.job, arguments.scheduled_time, _payload(arguments))
+    except Unsuitable as fault:
+        raise _Complaint(EX_CONFIG, str(fault)) from None
     except BadRequest as fault:
         raise _Complaint(EX_DATAERR, str(fault)) from None
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from observerd.config import JOB_KEYS, Kind, Loaded, config_keys, key_of, one_line
 from observerd.core.job import Job
 from observerd.core.units import duration_text
+from observerd.executors import choice
 
 # Variables with such names hold what must not stand in a terminal's history or a ticket.
 _SECRET = re.compile("PASSWORD|PASSWD|SECRET|TOKEN|KEY", re.IGNORECASE)
@@ -21,10 +23,18 @@ _LEAST_COMMAND = 20
 def check_config(loaded: Loaded) -> str:
     """That there is no fault, and what may yet surprise."""
     lines = [f"ok: {_count(len(loaded.jobs), 'job')}, {_count(len(loaded.files), 'file')}"]
-    lines += [f"warning: {one_line(warning)}" for warning in loaded.warnings]
+    lines += [f"warning: {one_line(warning)}" for warning in (*loaded.warnings, *_of_executor(loaded))]
     if not loaded.config.queue_url:
         lines.append("note: queue_url is not set, which `observerd run` needs")
     return "\n".join(lines)
+
+
+def _of_executor(loaded: Loaded) -> list[str]:
+    """An image is checked where it is built, which is not where its jobs will run: no more than warnings."""
+    try:
+        return list(choice.unkept(loaded.run_by(choice.choose(loaded.config.executor, os.environ))))
+    except choice.Unsuitable as fault:
+        return [str(fault)]
 
 
 def show_config(loaded: Loaded, *, as_json: bool) -> str:

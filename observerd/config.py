@@ -27,7 +27,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from observerd.core.job import JOB_NAME, TIMEOUT_LIMIT_S, VISIBILITY_LIMIT_S, Job
 from observerd.core.settlement import BACKOFF_CAP_S
-from observerd.core.units import duration_s, duration_text, size_bytes
+from observerd.core.units import duration_s, duration_text, size_bytes, size_text
 
 DEFAULT_FILE = Path("/etc/observerd/observerd.toml")
 # A configuration is read whole into memory. Nobody writes a megabyte of it by hand.
@@ -256,6 +256,13 @@ def _size(value: object) -> int:
         raise _fault("not a size", value, 'write "512M" or "2G"') from None
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _fault("must be true or false", value, "without quotes")
+    return value
+
+
+_SWITCH = Kind("true, false", _switch)
 _URL = Kind("URL", _url)
 _FILE = Kind("path of a file", _file)
 _USER = _text("user name", r"[^\s:/]+", "batch")
@@ -369,7 +376,12 @@ class Config:
     status_output: str = _key(
         _choice("show", "hide"), "show", "Whether the status page has the last lines of runs that failed."
     )
-    executor: str = _key(_choice("auto", "direct"), "auto", "How jobs are started.")
+    executor: str = _key(
+        _choice("auto", "direct", "systemd"),
+        "auto",
+        "How jobs are started: each in a unit by `systemd`, or as children of the daemon by `direct`."
+        " `auto` is `systemd` where that is PID 1 and observerd is root.",
+    )
     default_user: str = _key(
         _USER, "observerd", "Whom a job runs as that names no user, where the daemon is root."
     )
@@ -423,10 +435,26 @@ JOB_KEYS: Mapping[str, JobKey] = {
     "no_retry_exit_codes": JobKey(_EXIT_CODES, "Exit codes after which another attempt is pointless."),
     "nice": JobKey(_whole(-20, 19), "Scheduling priority, as nice(1) counts."),
     "description": JobKey(_text("line of text", r".{0,200}", "Feeds the store"), "For people."),
-    "memory_max": JobKey(Kind("size", _size), "The most memory it may use, e.g. 512M.", enforced=False),
+    "memory_max": JobKey(
+        Kind("size", _size, size_text), "The most memory it may use, e.g. 512M.", enforced=False
+    ),
     "tasks_max": JobKey(_whole(1, 4_194_304), "The most processes and threads it may have.", enforced=False),
     "cpu_quota": JobKey(
         _text("percentage", r"[1-9][0-9]{0,4}%", "50%"), "The most CPU time, of one CPU.", enforced=False
+    ),
+    "cpu_weight": JobKey(
+        _whole(1, 10_000), "Its share of the CPUs where they are short; others have 100.", enforced=False
+    ),
+    "io_weight": JobKey(
+        _whole(1, 10_000), "Its share of the disks where they are short; others have 100.", enforced=False
+    ),
+    "sandbox": JobKey(
+        _SWITCH, "Whether it gets a /tmp of its own and less of a view of the system.", enforced=False
+    ),
+    "metadata_access": JobKey(
+        _SWITCH,
+        "Whether it may reach the instance metadata service, and so use the instance's role.",
+        enforced=False,
     ),
 }
 
@@ -454,6 +482,10 @@ class Loaded:
     warnings: tuple[str, ...]
     files: tuple[Path, ...]
     """All that were read."""
+
+    def run_by(self, executor: str) -> "Loaded":
+        """The same, with "auto" settled."""
+        return attrs.evolve(self, config=attrs.evolve(self.config, executor=executor))
 
 
 def load(
@@ -615,24 +647,12 @@ def _job(reading: "_Reading", file: Path, name: str, table: object) -> Job | Non
         reading.unknown(str(file), f"{label}.name", "name", JOB_KEYS)
     if "command" in given and "shell" in given:
         reading.fault(file, label, "has both command and shell (keep one)")
-    _check_unenforced(reading, file, label, given)
     # What is read is faulty in any case where both are there.
     command = "shell" if "shell" in given and "command" not in given else "command"
     given = {key: value for key, value in given.items() if key != "shell" or command == "shell"}
     return reading.structure(
         _job_shape(command), given | {"name": name}, str(file), lambda key: f"{label}.{key}", JOB_KEYS
     )
-
-
-def _check_unenforced(reading: "_Reading", file: Path, label: str, table: dict[str, object]) -> None:
-    """Check, and take out, the limits that only another executor keeps."""
-    for key in [key for key in table if key in JOB_KEYS and not JOB_KEYS[key].enforced]:
-        try:
-            JOB_KEYS[key].kind.read(table.pop(key))
-        except ValueError as error:
-            reading.fault(file, f"{label}.{key}", str(error))
-        else:
-            reading.warnings.append(f"{file}: {label}.{key}: not enforced by the direct executor")
 
 
 # ---- from tables to classes

@@ -3,6 +3,8 @@
 Only the thread that started a child signals it and reaps it. The child leads a session and a process group
 of its own; the group is killed when the leader has died and before it is reaped, while its number is still
 ours. A process that left the group by setsid can keep the output open for LINGER_S, and no longer.
+
+What the end of a job is told by is handed in (Tell): a signal to a group, or a word to systemd.
 """
 
 import contextlib
@@ -23,6 +25,11 @@ from observerd.warden import Warden
 # The size of a pipe's buffer on Linux: one read takes all there is.
 CHUNK_BYTES = 65_536
 LINGER_S = 2.0
+# A signal that could not be sent is tried again. systemd may not have heard of the job yet.
+TELL_AGAIN_S = 0.1
+
+Tell = Callable[[int], bool]
+"""Sends a signal to every process of a job; False where it has not arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +67,35 @@ def run(
     timeout_s, or when the bell rings, the group gets TERM and grace_s later KILL. Raises OSError when the
     command cannot be started.
     """
-    started_at = time.monotonic()
     # Before the child: a daemon killed between the two would leave it to nobody.
     warden.start()
-    child = _spawn(command)
+    child = spawn(command)
+    return follow(child, _group_teller(child.pid), emit, bell, warden, timeout_s=timeout_s, grace_s=grace_s)
+
+
+def follow(
+    child: subprocess.Popen[bytes],
+    tell: Tell,
+    emit: Callable[[bytes], None],
+    bell: Bell,
+    warden: Warden | None,
+    *,
+    timeout_s: float,
+    grace_s: float,
+) -> Ended:
+    """See a child of spawn to its end, as run does. Its group is killed and reaped even if emit raises."""
+    started_at = time.monotonic()
     try:
-        warden.watch(child.pid)
-        watch = _Watch(child, emit, bell, started_at + timeout_s, grace_s)
+        if warden is not None:
+            warden.watch(child.pid)
+        watch = _Watch(child, tell, emit, bell, started_at + timeout_s, grace_s)
         with contextlib.closing(watch):
             watch.until_over()
     finally:
         # Not reaped yet, so the group's number is still ours to signal.
         _signal_group(child.pid, signal.SIGKILL)
-        warden.forget(child.pid)
+        if warden is not None:
+            warden.forget(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     code = child.returncode
@@ -94,6 +117,7 @@ class _Watch:
     def __init__(
         self,
         child: subprocess.Popen[bytes],
+        tell: Tell,
         emit: Callable[[bytes], None],
         bell: Bell,
         deadline: float,
@@ -104,11 +128,13 @@ class _Watch:
         self.timed_out = False
         self.leaked = False
         self._group = child.pid
+        self._send = tell
         self._emit = emit
         self._bell = bell
         self._grace_s = grace_s
         self._deadline: float | None = deadline
         self._told = False
+        self._unsent: int | None = None
         self._dead = False
         self._pipe = child.stdout
         self._death = os.pidfd_open(child.pid)
@@ -132,10 +158,14 @@ class _Watch:
                 self._rung()
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._time_up()
+            if self._unsent is not None and not self._dead:
+                self._signal(self._unsent)
 
     def _wait_ms(self) -> float | None:
+        waits_s = [] if self._deadline is None else [max(0.0, self._deadline - time.monotonic())]
+        waits_s += [] if self._unsent is None or self._dead else [TELL_AGAIN_S]
         # Rounded up: a wait that ends early would spin until its deadline.
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000 + 1
+        return min(waits_s) * 1000 + 1 if waits_s else None
 
     def _read(self) -> None:
         chunk = os.read(self._pipe.fileno(), CHUNK_BYTES)
@@ -165,7 +195,7 @@ class _Watch:
         if self._dead:
             self.leaked = True
         elif self._told:
-            _signal_group(self._group, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._deadline = None  # Nothing is stronger than KILL; the kernel will report the death.
         else:
             self.timed_out = True
@@ -173,9 +203,12 @@ class _Watch:
 
     def _tell(self, kill_at: float) -> None:
         if not self._told:
-            _signal_group(self._group, signal.SIGTERM)
+            self._signal(signal.SIGTERM)
         self._told = True
         self._deadline = kill_at
+
+    def _signal(self, number: int) -> None:
+        self._unsent = None if self._send(number) else number
 
 
 def _peak_bytes(peak_kib: int) -> int | None:
@@ -184,7 +217,8 @@ def _peak_bytes(peak_kib: int) -> int | None:
     return peak_kib * 1024 if peak_kib > own_kib else None
 
 
-def _spawn(command: Command) -> subprocess.Popen[bytes]:
+def spawn(command: Command) -> subprocess.Popen[bytes]:
+    """The command as a child that leads a group of its own. Raises OSError when it cannot be started."""
     stdin = _file_of(command.stdin)
     try:
         child = subprocess.Popen(
@@ -218,6 +252,14 @@ def _file_of(content: bytes) -> int:
         file.write(content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+def _group_teller(group: int) -> Tell:
+    def tell(number: int) -> bool:
+        _signal_group(group, number)
+        return True
+
+    return tell
 
 
 def _signal_group(group: int, number: int) -> None:

@@ -173,6 +173,13 @@ def test_jobs_as_json_have_every_key_and_their_file():
         "no_retry_exit_codes": [64, 65, 78],
         "nice": 0,
         "description": "",
+        "memory_max": None,
+        "tasks_max": None,
+        "cpu_quota": None,
+        "cpu_weight": None,
+        "io_weight": None,
+        "sandbox": True,
+        "metadata_access": False,
         "file": "jobs.d/a.toml",
     }
 

@@ -613,6 +613,10 @@ def test_a_bad_command_is_a_fault(etc, text, fault):
         ("memory_max = 5", "memory_max: not a size: 5 ("),
         ("tasks_max = 0", "tasks_max: must be 1 to 4194304: 0"),
         ('cpu_quota = "half"', "cpu_quota: not a percentage: 'half' (write it like '50%')"),
+        ("cpu_weight = 0", "cpu_weight: must be 1 to 10000: 0"),
+        ("io_weight = 10001", "io_weight: must be 1 to 10000: 10001"),
+        ('sandbox = "no"', "sandbox: must be true or false: 'no' (without quotes)"),
+        ("metadata_access = 1", "metadata_access: must be true or false: 1 (without quotes)"),
         ('timout = "2h"', "timout: unknown key (did you mean 'timeout'?)"),
         ('memory = "2G"', "memory: unknown key (did you mean 'memory_max'?)"),
         ('name = "b"', "name: unknown key (the name stands in [job.NAME])"),
@@ -651,15 +655,6 @@ def test_a_jobs_file_holds_tables_of_jobs(etc, text, fault):
     assert etc.faults() == [f"jobs.d/a.toml: {fault}"]
 
 
-def test_a_limit_that_the_direct_executor_does_not_keep_is_a_warning(etc):
-    etc.write("jobs.d/a.toml", '[job.a]\nshell = "true"\nmemory_max = "1G"\ntasks_max = 9\ncpu_quota = "50%"')
-
-    assert [warning.rpartition("jobs.d/")[2] for warning in etc.load().warnings] == [
-        f"a.toml: job.a.{key}: not enforced by the direct executor"
-        for key in ("memory_max", "tasks_max", "cpu_quota")
-    ]
-
-
 def test_an_image_is_checked_by_its_jobs_alone(etc):
     etc.write("observerd.toml", "not TOML")
     etc.write("jobs.d/a.toml", '[job.a]\nshell = "true"')
@@ -674,7 +669,7 @@ def test_an_image_is_checked_by_its_jobs_alone(etc):
 
 
 def test_each_field_of_a_job_can_be_set_and_no_other():
-    settable = {key for key, job_key in JOB_KEYS.items() if job_key.enforced} - {"shell"}
+    settable = set(JOB_KEYS) - {"shell"}
 
     assert settable == {key_of(field.name) for field in dataclasses.fields(Job)} - {"name"}
 
@@ -690,9 +685,7 @@ def test_a_default_can_be_written_and_read_again(key):
         assert kind.read(kind.write(default)) == default
 
 
-@pytest.mark.parametrize(
-    "key", [key for key, each in JOB_KEYS.items() if each.enforced and key not in ("command", "shell")]
-)
+@pytest.mark.parametrize("key", [key for key in JOB_KEYS if key not in ("command", "shell")])
 def test_a_default_of_a_job_can_be_written_and_read_again(key):
     (default,) = (field for field in dataclasses.fields(Job) if key_of(field.name) == key)
     value = getattr(Job("a", ("true",)), default.name)

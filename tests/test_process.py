@@ -422,8 +422,8 @@ def test_the_warden_is_there_before_the_child(bell, monkeypatch):
     """A daemon killed between the two would leave the child to nobody."""
     there = []
     warden = Warden()
-    spawn = process._spawn
-    monkeypatch.setattr(process, "_spawn", lambda it: there.append(warden._process is not None) or spawn(it))
+    spawn = process.spawn
+    monkeypatch.setattr(process, "spawn", lambda it: there.append(warden._process is not None) or spawn(it))
     run(sh("true"), bell, warden)
     warden.close()
 

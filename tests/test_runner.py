@@ -214,7 +214,7 @@ def test_a_machine_without_processes_costs_the_job_no_attempt(rig, monkeypatch):
     def fork_fails(*_, **__):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr("observerd.process._spawn", fork_fails)
+    monkeypatch.setattr("observerd.process.spawn", fork_fails)
     rig.sqs.send('{"job": "bad"}')
     rig.queue.release(rig.receive(), 0)
 

@@ -52,6 +52,8 @@ class Cause(Enum):
 
     STOP = "stop"
     LEASE_LOST = "lease_lost"
+    OUTSIDE = "outside"
+    """Not by us: somebody stopped its unit, or this machine is going down."""
 
 
 class ReceiveFault(Enum):

@@ -33,3 +33,14 @@ class Job:
     no_retry_exit_codes: frozenset[int] = frozenset({64, 65, 78})
     nice: int = 0
     description: str = ""
+    # What follows is kept by the systemd executor alone.
+    memory_max: int | None = None
+    """Bytes."""
+    tasks_max: int | None = None
+    cpu_quota: str | None = None
+    """Of one CPU, as "50%"."""
+    cpu_weight: int | None = None
+    io_weight: int | None = None
+    sandbox: bool = True
+    metadata_access: bool = False
+    """Whether it may ask the instance metadata service, which gives out the instance's role."""

@@ -8,6 +8,7 @@ from observerd.core.evidence import RETRIED
 from observerd.core.job import Job
 from observerd.core.request import BadMessage, Request, instant_text, read_request
 from observerd.core.settlement import is_missed
+from observerd.core.units import size_text
 
 # One argument or variable may be 128 KiB to execve(2) (MAX_ARG_STRLEN), and all of them share a space that
 # is smaller on some systems. Standard input carries every payload whole.
@@ -57,9 +58,10 @@ class Ended:
     out_of_memory: bool = False
     leaked: bool = False
     duration_s: float = 0.0
-    cpu_s: float = 0.0
+    cpu_s: float | None = None
     max_rss_bytes: int | None = None
-    """None where the kernel's figure tells of the daemon that forked it, not of the job."""
+    """None where the kernel's figure tells of the daemon that forked it, not of the job. Of a unit it is the
+    peak that memory_max limits, page cache included."""
 
 
 def plan(message: Message, jobs: Mapping[str, Job]) -> Run | Refusal:
@@ -125,8 +127,13 @@ def reason_of(ended: Ended, job: Job) -> str:
         return "its lease on the message was lost, so it was ended before another worker could start it"
     if ended.cause is Cause.STOP:
         return "ended because this worker is stopping"
+    if ended.cause is Cause.OUTSIDE:
+        return "its unit was stopped, and not by observerd"
     if ended.timed_out:
         return f"still running after its timeout of {job.timeout_s:g} s"
+    if ended.out_of_memory:
+        limit = f"its memory_max of {size_text(job.memory_max)}" if job.memory_max else "what there was"
+        return f"out of memory: it needed more than {limit}"
     if ended.signal is not None:
         hint = " (perhaps the kernel, out of memory)" if ended.signal == 9 else ""  # noqa: PLR2004 SIGKILL
         return f"killed by signal {ended.signal}{hint}"

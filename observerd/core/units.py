@@ -29,6 +29,12 @@ def size_bytes(text: str) -> int:
     return int(found[1]) << 10 * " KMGT".index(found[2] or " ")
 
 
+def size_text(size: int) -> str:
+    """The shortest way to write bytes that size_bytes reads back: 536870912 is "512M"."""
+    power = next(power for power in (4, 3, 2, 1, 0) if size % (1 << 10 * power) == 0)
+    return f"{size >> 10 * power}{' KMGT'[power].strip()}"
+
+
 def duration_text(seconds: float) -> str:
     """The shortest way to write seconds that duration_s reads back: 5400 is "1h30m"."""
     seconds = round(seconds, 3)

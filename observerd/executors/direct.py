@@ -9,6 +9,7 @@ from pathlib import Path
 from observerd import process
 from observerd.bell import Bell
 from observerd.core.run import Ended, Run, environment
+from observerd.executors.account import account_of, login_environment
 from observerd.warden import Warden
 
 # Too short of processes, memory or descriptors: the machine's fault, which costs the job no attempt.
@@ -41,38 +42,15 @@ class DirectExecutor:
         self._warden.close()
 
     def _command(self, run: Run) -> process.Command:
-        entry = self._account_entry(run)
-        own = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": "/bin/sh"}
+        entry = account_of(run, self._default_user)
         return process.Command(
             argv=run.job.command,
-            environment={**own, **environment(run, self._common), **self._warden.mark},
+            environment={**login_environment(entry), **environment(run, self._common), **self._warden.mark},
             directory=run.job.working_directory,
             stdin=run.request.payload.encode(),
             account=_account(entry) if entry.pw_uid != os.geteuid() else None,
             nice=run.job.nice,
         )
-
-    def _account_entry(self, run: Run) -> pwd.struct_passwd:
-        """Raises LookupError with one line for people."""
-        name = run.job.user or (self._default_user if os.geteuid() == 0 else None)
-        if name is None:
-            return _own_entry()
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            raise LookupError(f"no user {name!r} on this machine (job {run.job.name!r})") from None
-        if os.geteuid() not in (0, entry.pw_uid):
-            raise LookupError(f"only root can run job {run.job.name!r} as user {name!r}")
-        return entry
-
-
-def _own_entry() -> pwd.struct_passwd:
-    uid = os.geteuid()
-    try:
-        return pwd.getpwuid(uid)
-    except KeyError:
-        # A container may run as a number that no passwd file knows.
-        return pwd.struct_passwd((str(uid), "x", uid, os.getegid(), "", "/", "/bin/sh"))
 
 
 def _account(entry: pwd.struct_passwd) -> process.Account:
