@@ -5,7 +5,7 @@ from tests.system.cloud import INSTANCE
 
 JOBS = """
 [job.hello]
-command = ["/bin/sh", "-c", "echo hello from $(id -un)"]
+shell = "grep -q /observerd-job-hello- /proc/self/cgroup && echo hello from $(id -un)"
 
 [job.slow]
 command = ["/bin/sh", "-c", "echo slow begins; echo x >>/var/lib/runs; exec sleep 300"]
@@ -29,6 +29,7 @@ def test_a_machine_with_the_package_and_no_stack_stays_down_and_has_not_failed(w
 
 
 def test_a_message_is_run_and_an_idle_worker_gives_its_instance_up_and_stays_down(worker, cloud):
+    """As its user, in a unit of its own."""
     cloud.sqs.send_job("hello")
     start(worker, cloud, idle_timeout="3s")
 
