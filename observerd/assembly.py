@@ -25,11 +25,14 @@ from observerd.core.job import Job
 from observerd.crew import Hand
 from observerd.executors import choice
 from observerd.receiver import receive_or_release
-from observerd.service import Crew, Service
+from observerd.service import Crew, Service, Witness
 from observerd.sqs import NoDeadLetterQueue, Queue, SqsFault, is_fifo
 from observerd.systemd import Notifier
 
 if TYPE_CHECKING:
+    from observerd.executors import Executor
+    from observerd.herald import Herald
+    from observerd.joblog import JobLogs
     from observerd.metadata import Imds, Metadata
     from observerd.metrics import Metrics
     from observerd.record import Record
@@ -168,6 +171,7 @@ def _serve(
     requests.count_with(metrics.aws_answered)
     board = Board(loaded.jobs, consumer, time.monotonic())
     metrics.show(lambda: board.status)
+    herald = _herald(loaded, clients, worker)
     metadata = Imds(os.environ)
     instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
@@ -183,11 +187,10 @@ def _serve(
     _watch(metadata, inbox)
     gc.enable()
     try:
-        witnesses = (Journal(metrics), record)
+        witnesses: tuple[Witness, ...] = (Journal(metrics), record, *herald)
         leaving = service.run(Crew(receiver, heartbeat, leaver, runner), witnesses, board)
     finally:
-        logs.close(config.flush_timeout_s)
-        executor.close()
+        _close(herald, logs, executor, config.flush_timeout_s)
     if consumer.ending and (fault := instance.complete(COMPLETE_S)):
         log.warning("lifecycle action not completed", extra={"fault": fault})
     return leaving
@@ -198,6 +201,28 @@ def _power_off() -> None:
 
     if fault := power_off():
         log.error("machine not powered off", extra={"fault": fault})
+
+
+def _herald(loaded: Loaded, clients: Clients, worker: str) -> "tuple[Herald, ...]":
+    """One, where somebody is to be told anything."""
+    config = loaded.config
+    if config.notify_topic is None and not any(job.ping_url for job in loaded.jobs.values()):
+        return ()
+    from observerd.herald import Herald, Memory, Monitor, Topic  # noqa: PLC0415
+    from observerd.notices import Scene  # noqa: PLC0415
+
+    scene = Scene(config.stack, clients.region, config.queue_url, config.log_group, worker)
+    publish = Topic(clients.topic, config.notify_topic).publish if config.notify_topic else None
+    has_failed = Memory(clients.logs, config.log_group).has_failed
+    return (Herald(loaded.jobs, scene, publish, Monitor().ping, has_failed),)
+
+
+def _close(herald: "tuple[Herald, ...]", logs: "JobLogs", executor: "Executor", timeout_s: float) -> None:
+    """Within twice the time: what the one says of notices not sent is a line for the other."""
+    for each in herald:
+        each.close(timeout_s)
+    logs.close(timeout_s)
+    executor.close()
 
 
 def _common_environment(config: Config, region: str) -> dict[str, str]:

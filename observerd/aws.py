@@ -144,6 +144,11 @@ class Clients:
         with self._making:
             return self._session().client("logs", config=_config(5.0, attempts=1, connections=16))
 
+    def topic(self) -> Any:
+        """For notices, from one thread."""
+        with self._making:
+            return self._session().client("sns", config=_config(5.0, CALL_ATTEMPTS, connections=1))
+
     def auto_scaling(self) -> "AutoScalingClient":
         """For the group's calls. One attempt each: to terminate twice may shrink the group twice."""
         with self._making:

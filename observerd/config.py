@@ -179,6 +179,13 @@ def _url(value: object) -> str:
     raise _fault("not a URL", value, "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
 
 
+def _ping_url(value: object) -> str:
+    try:
+        return _url(value)
+    except ValueError:
+        raise _fault("not a URL", value, "write https://hc-ping.com/UUID") from None
+
+
 def _listen(value: object) -> str:
     text = value if isinstance(value, str) else " "
     found = re.fullmatch(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", text)
@@ -264,6 +271,7 @@ def _switch(value: object) -> bool:
 
 _SWITCH = Kind("true, false", _switch)
 _URL = Kind("URL", _url)
+_TOPIC = "arn:aws:sns:eu-west-1:123456789012:alerts"
 _FILE = Kind("path of a file", _file)
 _USER = _text("user name", r"[^\s:/]+", "batch")
 _ENVIRONMENT = Kind("table of strings", _environment, dict)
@@ -338,6 +346,13 @@ class Config:
         _optional(_text("stack name", r"[A-Za-z][A-Za-z0-9-]{0,127}", "cron")),
         None,
         "The name that this system's CloudWatch metrics bear as Stack. Default: it has none of them.",
+    )
+    notify_topic: str | None = _key(
+        _optional(
+            _text("topic's ARN", r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,261}", _TOPIC)
+        ),
+        None,
+        "The SNS topic that is told when a run has failed for good, and when its job succeeds again.",
     )
     cloudwatch_metrics: str = _key(
         _choice("job", "stack", "both", "off"),
@@ -435,6 +450,10 @@ JOB_KEYS: Mapping[str, JobKey] = {
     "no_retry_exit_codes": JobKey(_EXIT_CODES, "Exit codes after which another attempt is pointless."),
     "nice": JobKey(_whole(-20, 19), "Scheduling priority, as nice(1) counts."),
     "description": JobKey(_text("line of text", r".{0,200}", "Feeds the store"), "For people."),
+    "ping_url": JobKey(
+        _optional(Kind("URL", _ping_url)),
+        "A monitor to be told of start, success and failure, in the form of healthchecks.",
+    ),
     "memory_max": JobKey(
         Kind("size", _size, size_text), "The most memory it may use, e.g. 512M.", enforced=False
     ),

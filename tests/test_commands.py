@@ -66,28 +66,34 @@ def test_the_configuration_is_an_aligned_table_with_origins():
     )
 
     assert show_config(read, as_json=False) == (
-        "KEY                    VALUE              FROM\n"
-        "queue_url              https://host/jobs  conf.d/50-stack.toml\n"
-        "dead_letter_queue_url  -                  default\n"
-        "region                 -                  default\n"
-        "slots                  1                  default\n"
-        "visibility_timeout     2m                 default\n"
-        "idle_timeout           1h30m              OBSERVERD_IDLE_TIMEOUT\n"
-        "max_uptime             -                  default\n"
-        "drain_timeout          1h                 default\n"
-        "exit_action            auto               default\n"
-        "auto_scaling_group     -                  default\n"
-        "lifecycle_hook         -                  default\n"
-        "log_group              -                  default\n"
-        "stack                  -                  default\n"
-        "cloudwatch_metrics     job                default\n"
-        "log_level              info               default\n"
-        "log_format             auto               default\n"
-        'metrics_listen         ""                 --metrics-listen\n'
-        "executor               auto               default\n"
-        "default_user           observerd          default\n"
-        "job_environment.TZ     UTC                observerd.toml\n"
-        "flush_timeout          5s                 default"
+        "KEY                      VALUE              FROM\n"
+        "queue_url                https://host/jobs  conf.d/50-stack.toml\n"
+        "dead_letter_queue_url    -                  default\n"
+        "region                   -                  default\n"
+        "slots                    1                  default\n"
+        "visibility_timeout       2m                 default\n"
+        "idle_timeout             1h30m              OBSERVERD_IDLE_TIMEOUT\n"
+        "max_uptime               -                  default\n"
+        "drain_timeout            1h                 default\n"
+        "exit_action              auto               default\n"
+        "auto_scaling_group       -                  default\n"
+        "lifecycle_hook           -                  default\n"
+        "log_group                -                  default\n"
+        "stack                    -                  default\n"
+        "notify_topic             -                  default\n"
+        "cloudwatch_metrics       job                default\n"
+        "log_level                info               default\n"
+        "log_format               auto               default\n"
+        'metrics_listen           ""                 --metrics-listen\n'
+        'metrics_hosts            ""                 default\n'
+        "metrics_tls_certificate  -                  default\n"
+        "metrics_tls_key          -                  default\n"
+        "metrics_tls_client_ca    -                  default\n"
+        "status_output            show               default\n"
+        "executor                 auto               default\n"
+        "default_user             observerd          default\n"
+        "job_environment.TZ       UTC                observerd.toml\n"
+        "flush_timeout            5s                 default"
     )
 
 
@@ -173,6 +179,7 @@ def test_jobs_as_json_have_every_key_and_their_file():
         "no_retry_exit_codes": [64, 65, 78],
         "nice": 0,
         "description": "",
+        "ping_url": None,
         "memory_max": None,
         "tasks_max": None,
         "cpu_quota": None,

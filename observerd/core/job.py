@@ -33,6 +33,7 @@ class Job:
     no_retry_exit_codes: frozenset[int] = frozenset({64, 65, 78})
     nice: int = 0
     description: str = ""
+    ping_url: str | None = None
     # What follows is kept by the systemd executor alone.
     memory_max: int | None = None
     """Bytes."""

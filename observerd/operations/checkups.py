@@ -516,7 +516,9 @@ def _needs(patient: Patient, queue_arn: str) -> Iterator[tuple[str, str, tuple[s
     log_group = f"arn:{partition}:logs:{region}:{account}:log-group:{patient.place.logs()}:*"
     yield "WorkerRole", queue_arn, ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
     yield "WorkerRole", patient.attributes(dead_url)["QueueArn"], ("sqs:SendMessage",)
-    yield "WorkerRole", log_group, ("logs:CreateLogStream", "logs:PutLogEvents")
+    yield "WorkerRole", log_group, ("logs:CreateLogStream", "logs:PutLogEvents", "logs:FilterLogEvents")
+    if topic_arn := patient.outputs.get("AlertTopicArn"):
+        yield "WorkerRole", topic_arn, ("sns:Publish",)
     leaving = ("TerminateInstanceInAutoScalingGroup", "SetInstanceProtection")
     at_hook = ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat")
     yield "WorkerRole", group_arn, tuple(f"autoscaling:{action}" for action in (*leaving, *at_hook))

@@ -115,6 +115,7 @@ def test_user_data_become_a_configuration_with_the_stacks_own_names(emulator, st
         "region": "us-east-1",
         "stack": "cron",
         "log_group": stack["JobLogGroup"],
+        "notify_topic": stack["AlertTopicArn"],
         "lifecycle_hook": "drain",
         "slots": 4,
         "visibility_timeout": "120s",
