@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from observerd import signals
 from observerd.bell import Bell
 from observerd.core.events import Cause, Message
+from observerd.core.job import Job
 from observerd.core.request import BadMessage, Request, deduplication_id, instant_text, read_request
-from observerd.core.run import Ended, Refusal, plan
+from observerd.core.run import Ended, Refusal, plan, reason_of
 
 if TYPE_CHECKING:
     from observerd.config import Loaded
@@ -47,7 +48,7 @@ def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str
         ended = executor.run(planned, _write, bell)
     finally:
         executor.close()
-    return _status(ended)
+    return _status(ended, planned.job)
 
 
 def send(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | None) -> str:
@@ -97,9 +98,12 @@ def _write(chunk: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _status(ended: Ended) -> int:
+def _status(ended: Ended, job: Job) -> int:
     """As a shell has it: the job's own code, 128 and the signal, 127 where nothing could be started."""
+    if ended.fault is None and ended.cause is None and not ended.timed_out and ended.exit_code is not None:
+        return ended.exit_code
+    print(f"observerd: {reason_of(ended, job)}", file=sys.stderr)
     if ended.fault is not None:
-        print(f"observerd: {ended.fault}", file=sys.stderr)
         return 127
-    return ended.exit_code if ended.exit_code is not None else 128 + (ended.signal or 0)
+    # Told to end it may say 0, and has not done its work: then as if TERM had killed it.
+    return ended.exit_code or 128 + (ended.signal or signal.SIGTERM)

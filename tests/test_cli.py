@@ -19,6 +19,9 @@ shell = 'echo "hello $OBSERVERD_SCHEDULED_TIME"; cat; exit 3'
 shell = 'echo up; exec sleep 600'
 grace = "5s"
 
+[job.polite]
+shell = 'trap "exit 0" TERM; echo up; sleep 600 & wait'
+
 [job.absent]
 command = ["/nonexistent/program"]
 """
@@ -100,9 +103,10 @@ def test_what_makes_no_run_is_one_line_and_65(arguments, complaint, configured):
     assert complaint in answer.stderr
 
 
-def test_exec_passes_a_stop_on_to_the_job(configured):
+@pytest.mark.parametrize("job", ["long", "polite"])
+def test_exec_passes_a_stop_on_to_the_job_and_does_not_call_that_a_success(job, configured):
     running = subprocess.Popen(
-        (sys.executable, "-m", "observerd", "exec", "long", "--config", configured.config),
+        (sys.executable, "-m", "observerd", "exec", job, "--config", configured.config),
         cwd=ROOT,
         env=configured.environ,
         stdout=subprocess.PIPE,
@@ -160,7 +164,7 @@ def test_the_configuration_is_checked_shown_and_listed(configured):
     assert "" == observerd(configured, "check-config", "--quiet").stdout
     assert 0 == observerd(configured, "check-config", "--jobs-only").returncode
     assert "slots" in observerd(configured, "show-config").stdout
-    assert {"greet", "long", "absent"} == {
+    assert {"greet", "long", "polite", "absent"} == {
         job["name"] for job in json.loads(observerd(configured, "jobs", "--json").stdout)
     }
 
