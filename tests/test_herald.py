@@ -15,6 +15,7 @@ from observerd.core.events import Began, Finished, Message, Outcome, Received, R
 from observerd.core.job import Job
 from observerd.herald import Errands, Herald, Memory, Monitor, Topic
 from observerd.notices import Ping, Scene, of_failure, of_recovery, ping_of_end, ping_of_start
+from tests.daemon import Daemon
 from tests.operations.cloud import JOBS, Cloud, refused
 from tests.support import eventually
 
@@ -221,8 +222,11 @@ def test_a_topic_gets_text_and_attributes():
     )
 
 
+PUBLISHED = b"<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>"
+
+
 class Hooks:
-    """A monitor that answers what it is told to."""
+    """A monitor, or SNS, that answers what it is told to."""
 
     def __init__(self, *statuses):
         self.seen, self.statuses = [], list(statuses)
@@ -233,8 +237,9 @@ class Hooks:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 hooks.seen.append((self.path, body))
                 self.send_response(hooks.statuses.pop(0) if hooks.statuses else 200)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(PUBLISHED)))
                 self.end_headers()
+                self.wfile.write(PUBLISHED)
 
             def log_message(self, *_):
                 pass
@@ -275,6 +280,36 @@ def test_a_monitor_that_refuses_is_a_fault(hooks):
     with pytest.raises(OSError, match="answers 404"):
         Monitor().ping(Ping(hooks.url, ""))
     assert 1 == len(hooks.seen)
+
+
+def test_a_worker_that_leaves_at_once_has_told_everybody(hooks, sqs, tmp_path):
+    sqs.queues["jobs"].redrive = "dead"
+    sqs.send_job("feed", scheduled_time="2026-11-23T18:00:00Z")
+    url = hooks.url
+    jobs = f'[job.feed]\nshell = "echo no such customer; exit 64"\nping_url = "{url}"\n'
+    settings = {"notify_topic": "arn:aws:sns:us-east-1:123456789012:alerts", "stack": "cron"}
+    environ = {"AWS_ENDPOINT_URL_SNS": url}
+    with Daemon(sqs, tmp_path, jobs, ["--once"], environ, **settings) as daemon:
+        assert 0 == daemon.status()
+
+    pings = [path.split("?")[0] for path, body in hooks.seen if b"Action=Publish" not in body]
+    [notice] = [parse_qs(body.decode()) for _, body in hooks.seen if b"Action=Publish" in body]
+    assert ["/x/start", "/x/fail"] == pings
+    assert ["[cron] feed failed for good: exit code 64"] == notice["Subject"]
+    assert "    no such customer" in notice["Message"][0]
+
+
+def test_nobody_to_tell_costs_a_run_nothing(sqs, tmp_path):
+    sqs.send_job("feed")
+    jobs = '[job.feed]\nshell = "exit 0"\nping_url = "http://127.0.0.1:1/x"\n'
+    settings = {"notify_topic": "arn:aws:sns:us-east-1:123456789012:alerts", "flush_timeout": "1s"}
+    with Daemon(
+        sqs, tmp_path, jobs, ["--once"], {"AWS_ENDPOINT_URL_SNS": "http://127.0.0.1:1"}, **settings
+    ) as it:
+        assert 0 == it.status()
+
+    assert [] == sqs.bodies()
+    assert "succeeded" == it.said("run ended")[0]["outcome"]
 
 
 @pytest.fixture

@@ -288,7 +288,13 @@ def test_endpoints_let_the_workers_in(emulator):
         "cron-endpoints", "vpc-endpoints.yaml", Stack="cron", **network, RouteTableIds="rtb-00000001"
     )
     found = emulator.client("ec2").describe_vpc_endpoints()["VpcEndpoints"]
-    assert {it["ServiceName"].rpartition(".")[2] for it in found} == {"sqs", "logs", "autoscaling", "s3"}
+    assert {it["ServiceName"].rpartition(".")[2] for it in found} == {
+        "sqs",
+        "logs",
+        "autoscaling",
+        "sns",
+        "s3",
+    }
 
 
 def test_of_the_image_pipeline_the_emulator_makes_the_roles_and_logs(emulator):
