@@ -12,6 +12,7 @@ command = ["/bin/sh", "-c", "echo slow begins; echo x >>/var/lib/runs; exec slee
 user = "root"
 grace = "1s"
 """
+SLOW = "observerd-job-slow-*.service"
 
 
 def start(machine, cloud, **settings):
@@ -54,11 +55,14 @@ def test_killed_with_a_job_running_it_is_restarted_and_the_job_is_killed_with_it
     start(worker, cloud, visibility_timeout="10s")
     cloud.sqs.send_job("slow")
     cloud.wait_for_line("slow begins")
+    (first,) = worker.run("systemctl", "list-units", "--plain", "--no-legend", SLOW).stdout.splitlines()
     worker.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "observerd.service")
 
     worker.wait_for_unit("observerd.service", NRestarts="1", ActiveState="active", SubState="running")
     eventually(lambda: worker.read("/var/lib/runs") == "x\nx\n", timeout_s=60)
     assert "1\n" == worker.run("pgrep", "--count", "--full", "^sleep 300").stdout
+    (second,) = worker.run("systemctl", "list-units", "--plain", "--no-legend", SLOW).stdout.splitlines()
+    assert first.split()[0] != second.split()[0]
 
 
 def test_a_stop_that_does_not_wait_gives_the_message_back(worker, cloud):
@@ -69,5 +73,16 @@ def test_a_stop_that_does_not_wait_gives_the_message_back(worker, cloud):
 
     worker.wait_for_unit("observerd.service", ActiveState="inactive", Result="success")
     assert "0\n" == worker.run("pgrep", "--count", "--full", "^sleep 300", check=False).stdout
+    (message,) = cloud.sqs.queues["jobs"].messages
+    assert message.visible_at <= cloud.sqs.now()
+
+
+def test_a_shutdown_ends_the_jobs_and_gives_their_messages_back(worker, cloud):
+    start(worker, cloud)
+    cloud.sqs.send_job("slow")
+    cloud.wait_for_line("slow begins")
+    worker.run("systemctl", "poweroff", "--no-block")
+    worker.wait_for_end()
+
     (message,) = cloud.sqs.queues["jobs"].messages
     assert message.visible_at <= cloud.sqs.now()
