@@ -180,7 +180,7 @@ def _serve(
     # Both on threads of their own: no run waits for them.
     about = _about(config, clients.region)
     threading.Thread(target=_serve_web, args=(config, metrics, board, about), name="web", daemon=True).start()
-    _say_what_is_served(loaded)
+    _say_what_is_served(loaded, gives_up=consumer.limits.gives_up)
     # SQS may not answer.
     threading.Thread(target=_find_dead_letter_queue, args=(messages,), daemon=True).start()
     threading.Thread(target=_say_who_is_up, args=(record, metadata), daemon=True).start()
@@ -292,10 +292,12 @@ def _about(config: Config, region: str) -> "About":
     )
 
 
-def _say_what_is_served(loaded: Loaded) -> None:
+def _say_what_is_served(loaded: Loaded, *, gives_up: bool) -> None:
     for warning in (*loaded.warnings, *choice.unkept(loaded)):
         log.warning("configuration", extra={"warning": warning})
     config = loaded.config
+    if gives_up and config.lifecycle_hook is None:
+        log.warning("no lifecycle_hook: this instance may end before it has looked for a last message")
     log.info(
         "serving", extra={"queue": config.queue_url, "jobs": len(loaded.jobs), "executor": config.executor}
     )

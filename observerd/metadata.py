@@ -1,6 +1,7 @@
 """What the machine is told of itself: the EC2 instance metadata service, and a watch on what it says next."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class Imds:
         pool = urllib3.PoolManager(timeout=_TIMEOUT, retries=False)
         self._imds = ec2_metadata.EC2Metadata(pool_manager=pool)
         self._instance_id: str | None = None
+        self._turn = threading.Lock()
         if endpoint := environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT"):
             base = f"{endpoint.rstrip('/')}/latest/"
             self._imds.service_url = base
@@ -102,12 +104,14 @@ class Imds:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        try:
-            yield
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError) as error:
-            # The token may be what is wrong: after hibernation it is another boot's.
-            self._imds.clear_all()
-            raise NoMetadata(f"instance metadata: {' '.join(str(error).split())}") from error
+        with self._turn:
+            try:
+                yield
+            except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError) as error:
+                # The token may be what is wrong: after hibernation it is another boot's. Taken from under
+                # another thread's question it would break that, so they take turns.
+                self._imds.clear_all()
+                raise NoMetadata(f"instance metadata: {' '.join(str(error).split())}") from error
 
 
 class Watch:

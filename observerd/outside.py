@@ -27,6 +27,12 @@ COMPLETE_S = 30.0
 # systemctl asks a manager on the same machine.
 SYSTEMCTL_S = 10.0
 
+# Not `systemctl poweroff`: it asks logind, which wants a capability that the daemon's unit has given up.
+_POWER_OFF = (
+    ("systemctl", "start", "--no-block", "--job-mode=replace-irreversibly", "poweroff.target"),
+    ("shutdown", "-h", "now"),
+)
+
 # sysexits.h
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 69, 75, 78
 
@@ -126,11 +132,14 @@ def _release(
 
 def power_off() -> str | None:
     """Have the machine powered off. What went wrong in one line, or None."""
-    for argv in (("systemctl", "poweroff"), ("shutdown", "-h", "now")):
+    fault = "neither systemctl nor shutdown is to be found"
+    for argv in _POWER_OFF:
         if shutil.which(argv[0]):
             done = _command(argv)
-            return None if done.returncode == 0 else f"{' '.join(argv)}: {_one_line(done.stderr)}"
-    return "neither systemctl nor shutdown is to be found"
+            if done.returncode == 0:
+                return None
+            fault = f"{argv[0]}: {_one_line(done.stderr)}"
+    return fault
 
 
 # ---- drain

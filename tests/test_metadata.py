@@ -1,6 +1,8 @@
 """What the instance metadata says, and what of it is news."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -60,6 +62,26 @@ def test_after_an_outage_it_answers_again(ec2):
     ec2.imds_works = True
 
     assert "InService" == metadata.target_state()
+
+
+def test_threads_take_turns(ec2, monkeypatch):
+    """One that forgets the token must not take it from under another's question."""
+    metadata = Imds(ec2.environ)
+    during, most = [], []
+    honest = ec2.read
+
+    def slow(path):
+        during.append(path)
+        most.append(len(during))
+        time.sleep(0.02)
+        during.remove(path)
+        return honest(path)
+
+    monkeypatch.setattr(ec2, "read", slow)
+    with ThreadPoolExecutor(4) as pool:
+        states = list(pool.map(lambda _: metadata.target_state(), range(8)))
+
+    assert (["InService"] * 8, 1) == (states, max(most))
 
 
 def test_a_metadata_endpoint_means_ec2():
