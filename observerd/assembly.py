@@ -146,7 +146,6 @@ def _serve(
     from observerd.journal import Journal  # noqa: PLC0415
     from observerd.logs import LineHandler  # noqa: PLC0415
     from observerd.metadata import Imds  # noqa: PLC0415
-    from observerd.metrics import Metrics  # noqa: PLC0415
     from observerd.record import STREAM_PREFIX, Record  # noqa: PLC0415
     from observerd.runner import Runner  # noqa: PLC0415
     from observerd.status import Board  # noqa: PLC0415
@@ -164,13 +163,9 @@ def _serve(
     record = Record(events.line, worker, Emf(config.stack, config.cloudwatch_metrics))
     if config.log_group:
         logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))
-    metrics = Metrics(loaded.jobs, config.slots)
-    metrics.loaded(well=True)
-    metrics.work_on(config.queue_url.rsplit("/", 1)[1], clients.region, "direct")
-    metrics.watch_logs(lambda: logs.buffered_bytes, lambda: logs.is_down)
-    requests.count_with(metrics.aws_answered)
     board = Board(loaded.jobs, consumer, time.monotonic())
-    metrics.show(lambda: board.status)
+    metrics = _metrics(loaded, clients.region, logs, board)
+    requests.count_with(metrics.aws_answered)
     herald = _herald(loaded, clients, worker)
     metadata = Imds(os.environ)
     instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
@@ -190,10 +185,23 @@ def _serve(
         witnesses: tuple[Witness, ...] = (Journal(metrics), record, *herald)
         leaving = service.run(Crew(receiver, heartbeat, leaver, runner), witnesses, board)
     finally:
+        _leave_metrics(metrics, config)
         _close(herald, logs, executor, config.flush_timeout_s)
     if consumer.ending and (fault := instance.complete(COMPLETE_S)):
         log.warning("lifecycle action not completed", extra={"fault": fault})
     return leaving
+
+
+def _metrics(loaded: Loaded, region: str, logs: "JobLogs", board: "Board") -> "Metrics":
+    from observerd.metrics import Metrics  # noqa: PLC0415
+
+    config = loaded.config
+    metrics = Metrics(loaded.jobs, config.slots)
+    metrics.loaded(well=True)
+    metrics.work_on(config.queue_url.rsplit("/", 1)[1], region, config.executor)
+    metrics.watch_logs(lambda: logs.buffered_bytes, lambda: logs.is_down)
+    metrics.show(lambda: board.status)
+    return metrics
 
 
 def _power_off() -> None:
@@ -277,6 +285,13 @@ def _serve_web(config: Config, metrics: "Metrics", board: "Board", about: "About
         log.info("metrics served", extra={"address": f"{host}:{server.port}"})
 
 
+def _leave_metrics(metrics: "Metrics", config: Config) -> None:
+    if config.metrics_textfile_directory or config.metrics_push_url:
+        from observerd.lasting import leave  # noqa: PLC0415
+
+        leave(metrics, config.metrics_textfile_directory, config.metrics_push_url, config.stack)
+
+
 def _about(config: Config, region: str) -> "About":
     from observerd.web.report import About  # noqa: PLC0415
 
@@ -285,7 +300,7 @@ def _about(config: Config, region: str) -> "About":
         pid=os.getpid(),
         queue=config.queue_url.rsplit("/", 1)[1],
         region=region,
-        executor="direct",
+        executor=config.executor,
         log_group=config.log_group,
         started_at=time.time(),
         shows_output=config.status_output == "show",

@@ -167,7 +167,11 @@ def _optional(kind: Kind) -> Kind:
     )
 
 
-def _url(value: object) -> str:
+def _url_of(example: str) -> Callable[[object], str]:
+    return lambda value: _url(value, example)
+
+
+def _url(value: object, example: str = "https://sqs.REGION.amazonaws.com/ACCOUNT/NAME") -> str:
     from urllib.parse import urlsplit  # noqa: PLC0415 pathlib and boto3 load it anyway, and not every command does
 
     text = value if isinstance(value, str) and value.isprintable() and " " not in value else ""
@@ -176,7 +180,7 @@ def _url(value: object) -> str:
         # Asking for the port checks it.
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return text
-    raise _fault("not a URL", value, "write https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
+    raise _fault("not a URL", value, f"write {example}")
 
 
 def _ping_url(value: object) -> str:
@@ -387,6 +391,16 @@ class Config:
         _optional(_FILE),
         None,
         "PEM file with the authorities whose client certificates are let in, and no others.",
+    )
+    metrics_textfile_directory: str | None = _key(
+        _optional(Kind("absolute path", _directory)),
+        None,
+        "Where to leave, at exit, files for node_exporter's textfile collector. Default: nowhere.",
+    )
+    metrics_push_url: str | None = _key(
+        _optional(Kind("URL", _url_of("http://pushgateway.example.com:9091"))),
+        None,
+        "The push gateway to leave metrics with at exit. Default: none.",
     )
     status_output: str = _key(
         _choice("show", "hide"), "show", "Whether the status page has the last lines of runs that failed."

@@ -9,6 +9,7 @@ import gzip
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,8 +19,10 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
+    pushadd_to_gateway,
+    write_to_textfile,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.registry import Collector
 
@@ -248,6 +251,34 @@ class Metrics:
             return gzip.compress(page, 1), {"Content-Type": content_type, "Content-Encoding": "gzip"}
         return page, {"Content-Type": content_type}
 
+    # ---- what outlives it
+
+    def write_files(self, directory: Path) -> None:
+        """Leave what is lasting for node_exporter's textfile collector. Raises OSError."""
+        for kind, job, page in self._lasting():
+            path = directory / f"observerd-{kind}-{job}.prom"
+            write_to_textfile(str(path), page)
+            # Our umask is not the exporter's business.
+            path.chmod(0o644)
+
+    def push(self, url: str, stack: str | None, timeout_s: float) -> None:
+        """Leave what is lasting with a push gateway. timeout_s is for each of its answers. Raises OSError."""
+        for _, job, page in self._lasting():
+            # POST: what an earlier life told and this one cannot, stays. Each job is a group of its own, so
+            # that a life with other jobs takes nothing away.
+            group = {"job_name": job, **({"stack": stack} if stack else {})}
+            pushadd_to_gateway(url, "observerd", page, group, timeout_s)
+
+    def _lasting(self) -> Iterator[tuple[str, str, CollectorRegistry]]:
+        """What stays true when the process is gone: of each job that ended here its last run, and its last
+        success. Counters would be taken for those of a process that is there."""
+        last = (self.last_run_at, self.last_duration, self.last_exit_code, self.max_rss)
+        for kind, gauges in (("run", last), ("success", (self.last_success_at,))):
+            for job in _job_names(gauges[0]):
+                page = CollectorRegistry()
+                page.register(_OfJob(gauges, job))
+                yield kind, job, page
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"observerd_{name}", text, labels, registry=self.registry)
 
@@ -261,6 +292,23 @@ class Metrics:
 def _each(metric: Counter, values: Iterable[str], *labels: str) -> None:
     for value in values:
         metric.labels(*labels, value)
+
+
+def _job_names(gauge: Gauge) -> list[str]:
+    return [sample.labels["job_name"] for family in gauge.collect() for sample in family.samples]
+
+
+class _OfJob(Collector):
+    """The series of one job alone."""
+
+    def __init__(self, gauges: Iterable[Gauge], job: str) -> None:
+        self._gauges = gauges
+        self._job = job
+
+    def collect(self) -> Iterator[Metric]:
+        for family in (family for gauge in self._gauges for family in gauge.collect()):
+            family.samples = [each for each in family.samples if each.labels["job_name"] == self._job]
+            yield family
 
 
 class _Shown(Collector):

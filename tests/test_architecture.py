@@ -15,7 +15,7 @@ FLOORS = (
     ("bell", "console", "gathering", "logs", "signals", "status", "systemd"),
     ("aws", "config", "instance", "metadata", "metrics"),
     ("sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
-    ("crew", "joblog", "notices", "process"),
+    ("crew", "joblog", "lasting", "notices", "process"),
     ("executors",),
     ("receiver", "runner", "journal", "record", "herald", "web"),
     ("service",),

@@ -379,6 +379,15 @@ def test_metrics_count_runs_by_job_and_outcome_and_fold_strangers(sqs, daemon):
         assert "stranger" not in running.metrics()
 
 
+def test_what_is_lost_with_the_last_scrape_can_be_left_in_a_file(sqs, daemon, tmp_path):
+    sqs.send_job("note")
+    with daemon(["--once"], metrics_textfile_directory=str(tmp_path)) as running:
+        assert running.status() == 0
+
+    left = (tmp_path / "observerd-run-note.prom").read_text()
+    assert 'observerd_job_last_exit_code{job_name="note"} 0.0' in left
+
+
 def test_a_metrics_port_that_is_taken_does_not_keep_jobs_from_running(sqs, daemon):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
