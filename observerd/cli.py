@@ -79,9 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(_command(commands, "run", _run, "serve the queue until idle or told to stop"))
     _add_exec(_command(commands, "exec", _exec, "run one job now, without SQS"))
     _add_send(_command(commands, "send", _send, "put one run of a job on the queue"))
-    _add_drain(
-        _command(commands, "drain", _drain, "have the daemon take nothing more, finish its jobs and leave")
-    )
+    text = "have the daemon take nothing more, finish its jobs and leave"
+    _add_drain(_command_without_config(commands, _drain, "drain", text))
     _add_terminate(
         _command(commands, "terminate", _terminate, "end this instance as exit_action has it, from outside")
     )
@@ -148,11 +147,11 @@ def _operation(commands: "argparse._SubParsersAction[_Parser]", name: str, text:
 def _add_schedules(commands: "argparse._SubParsersAction[_Parser]") -> None:
     """The subcommands that have nothing to do with the daemon's configuration."""
     adding = _import_crontab, "import-crontab", "turn crontabs into jobs.d and schedules.toml, and prove it"
-    _add_import(_schedule_command(commands, *adding))
-    render = _schedule_command(
+    _add_import(_command_without_config(commands, *adding))
+    render = _command_without_config(
         commands, _render_schedules, "render-schedules", "make a CloudFormation template of schedules.toml"
     )
-    prove = _schedule_command(
+    prove = _command_without_config(
         commands,
         _prove,
         "prove",
@@ -166,20 +165,20 @@ def _add_schedules(commands: "argparse._SubParsersAction[_Parser]") -> None:
     prove.add_argument(
         "--years", type=_whole, metavar="N", help="so many years, not 1,000 runs and the coming clock changes"
     )
-    coming = _schedule_command(commands, _next, "next", "say when jobs start next")
+    coming = _command_without_config(commands, _next, "next", "say when jobs start next")
     coming.add_argument("job", nargs="?", metavar="JOB")
     coming.add_argument(
         "-n", type=_whole, default=10, metavar="N", dest="number", help="how many; default: 10"
     )
     coming.add_argument("--schedules", type=Path, metavar="FILE", help=f"default: {SCHEDULES_FILE}")
-    explain = _schedule_command(
+    explain = _command_without_config(
         commands, _explain, "explain", "put a crontab line's times or an EventBridge expression into words"
     )
     explain.add_argument("expression", metavar="EXPR", help="'*/7 * * * *' or 'cron(0 9 ? * MON-FRI *)'")
     explain.add_argument("--timezone", metavar="TZ", help="IANA name; default: UTC")
 
 
-def _schedule_command(
+def _command_without_config(
     commands: "argparse._SubParsersAction[_Parser]", action: object, name: str, text: str
 ) -> _Parser:
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")

@@ -482,6 +482,15 @@ HISTORIES = {
         (101, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
         (999, TICK, []),
     ),
+    "what is lost is not asked for again": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (41, TICK, [Extend(((A, 120),))]),
+        (100, Extended(41, unanswered=("a#1",)), []),
+        (101, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+        (115, TICK, []),
+    ),
     "a heartbeat that hangs does not hide that the lease runs out": (
         LEASED,
         (0, TICK, [Poll(1, 1)]),

@@ -30,20 +30,6 @@ def test_every_promise_is_kept_in_every_history():
 # Each is a bug that somebody has had. The text is found exactly once, or the test fails: a mutant that no
 # longer applies proves nothing.
 MUTANTS = {
-    "starts a second delivery": (
-        consumer,
-        "            if each.id in self.running:\n                yield Ignore(each)\n            elif self",
-        "            if self",
-    ),
-    "starts both copies that one answer holds": (
-        consumer,
-        """        for each in messages:
-            # Looked up anew for each: one answer may hold the same message twice.
-            if each.id in self.running:""",
-        """        known = set(self.running)
-        for each in messages:
-            if each.id in known:""",
-    ),
     "polls while it polls": (consumer, "        self.polling = True\n", "        self.polling = False\n"),
     "asks for more than the free slots": (
         consumer,
@@ -59,11 +45,6 @@ MUTANTS = {
         consumer,
         "elif self.phase is Phase.RUNNING and not self._member.parked:",
         "elif not self._member.parked:",
-    ),
-    "takes an outage for idleness": (
-        consumer,
-        "        self._idle_since = None  # An outage is not idleness.\n",
-        "",
     ),
     "takes a running job for idleness": (
         consumer,
@@ -96,20 +77,10 @@ MUTANTS = {
         "elif not self.polling and self._wanted():",
         "elif not self.polling:",
     ),
-    "extends what is lost": (
-        lease,
-        "is_open = not lease.asking and not lease.lost",
-        "is_open = not lease.asking",
-    ),
     "never notices that a lease runs out": (
         lease,
         "if not lease.lost and now >= self._lost_at(lease)]",
         "if not lease.lost and now >= self._lost_at(lease) + 1e9]",
-    ),
-    "notices too late": (
-        lease,
-        "return lease.expires_at - self.timeout_s / LAST_SHARE",
-        "return lease.expires_at + self.timeout_s / LAST_SHARE",
     ),
     "asks for one extension twice": (lease, "lease.asking = True\n", "lease.asking = False\n"),
     "ends a refused job twice": (
@@ -122,6 +93,40 @@ MUTANTS = {
 
 # Found by one history each: the world would need long to come by them.
 BY_HISTORY = {
+    "takes an outage for idleness": (
+        consumer,
+        "        self._idle_since = None  # An outage is not idleness.\n",
+        "",
+        partial(play, "an outage is not idleness"),
+    ),
+    "starts both copies that one answer holds": (
+        consumer,
+        """        for each in messages:
+            # Looked up anew for each: one answer may hold the same message twice.
+            if each.id in self.running:""",
+        """        known = set(self.running)
+        for each in messages:
+            if each.id in known:""",
+        partial(play, "one answer may hold the same message twice"),
+    ),
+    "starts a second delivery": (
+        consumer,
+        "            if each.id in self.running:\n                yield Ignore(each)\n            elif self",
+        "            if self",
+        partial(play, "a second delivery of what runs here is left alone"),
+    ),
+    "extends what is lost": (
+        lease,
+        "is_open = not lease.asking and not lease.lost",
+        "is_open = not lease.asking",
+        partial(play, "what is lost is not asked for again"),
+    ),
+    "notices too late": (
+        lease,
+        "return lease.expires_at - self.timeout_s / LAST_SHARE",
+        "return lease.expires_at + self.timeout_s / LAST_SHARE",
+        partial(play, "a heartbeat that hangs does not hide that the lease runs out"),
+    ),
     "gives up twice": (
         membership,
         "        self.asking = True\n",
