@@ -4,18 +4,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-system test-packages system-packages rpm lint bench clean
+.PHONY: demo test test-system test-vm test-packages system-packages rpm lint bench clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demo $(ARGS)
 
 # One process more than there are processors: most tests wait for processes of their own.
 test: $(VENV)/.dev test-packages
-	$(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist loadgroup --ignore tests/system $(ARGS)
+	$(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist loadgroup --ignore tests/system --ignore tests/vm $(ARGS)
 
 # On a real systemd: root on Debian. The mounts of its machines end with it, whatever happens.
 test-system: $(VENV)/.dev system-packages
 	unshare --mount -- $(BIN)/python -m pytest tests/system $(ARGS)
+
+# In an emulated machine, on a kernel that enforces limits. Not a part of the gate: two minutes for six facts.
+test-vm: SYSTEM_PACKAGES := mmdebstrap qemu-system-x86 cpio zstd
+test-vm: $(VENV)/.dev system-packages
+	$(BIN)/python -m pytest tests/vm $(ARGS)
 
 # The interpreter that the package is for; Amazon Linux 2023 has both.
 RPM_PYTHON ?= $(if $(wildcard /usr/bin/python3.13),python3.13,python3.11)
