@@ -140,6 +140,7 @@ class Consumer:
         self._busy_until = now
         self._undeleted: set[str] = set()
         self._told_to_stop: set[str] = set()
+        self._was_told_to_leave = False
         self._old_at = inf if limits.max_uptime_s is None else now + limits.max_uptime_s
         self._replaced = False
         self._was_answered = False
@@ -191,7 +192,7 @@ class Consumer:
                 self.leases.unanswered(unanswered, now)
                 yield from (End(lost, Cause.LEASE_LOST, 0.0) for lost in self.leases.refuse(refused))
             case StopRequested(reason):
-                yield from self._stop(reason, EX_OK, now)
+                yield from self._told_to_leave(reason, now)
             case CrewDied(name):
                 alive = name != RECEIVER  # No answer will come from a dead one.
                 self.polling, self.releasing = self.polling and alive, self.releasing and alive
@@ -302,6 +303,14 @@ class Consumer:
         yield from self._end_running()
 
     # ---- the way down
+
+    def _told_to_leave(self, reason: str, now: float) -> Iterator[Order]:
+        """The second request skips a step; the first does not, though a drain or the group came before it."""
+        if self._was_told_to_leave:
+            yield from self._stop(reason, EX_OK, now)
+        else:
+            self._was_told_to_leave = True
+            self._wind_down(reason, EX_OK, now)
 
     def _stop(self, reason: str, status: int, now: float) -> Iterator[Order]:
         if self.phase is Phase.RUNNING:

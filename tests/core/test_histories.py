@@ -216,6 +216,15 @@ HISTORIES = {
         (5, TERM, []),
         (6, done(A, deleted=False, outcome=Outcome.INTERRUPTED), [Exit(0, "SIGTERM")]),
     ),
+    "a stop after a drain lets its job finish all the same": (
+        ONE,
+        (0, TICK, [Poll(1, 1)]),
+        (1, got(A), [Start(A)]),
+        (2, DRAIN, []),
+        (3, TERM, []),
+        (4, TERM, [End(A, Cause.STOP)]),
+        (5, done(A, deleted=False, outcome=Outcome.INTERRUPTED), [Exit(0, "by hand")]),
+    ),
     "a dead thread ends the service when its jobs have ended": (
         ONE,
         (0, TICK, [Poll(1, 1)]),

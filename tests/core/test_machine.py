@@ -250,6 +250,12 @@ BY_HISTORY = {
         "if lease.message.id in [handle[0] for handle in handles]]",
         partial(play, "a late refusal of the first delivery does not end the second"),
     ),
+    "takes the first stop after a drain for a second one": (
+        consumer,
+        "        if self._was_told_to_leave:\n",
+        "        if self.phase is not Phase.RUNNING:\n",
+        partial(play, "a stop after a drain lets its job finish all the same"),
+    ),
     "lets the hook of an external termination run out": (
         membership,
         "self.terminated, self._hold_at = True, now + HOLD_EVERY_S",
