@@ -83,13 +83,16 @@ class Account:
         if not known:
             raise NoRegion("region: not known (give --region, or set AWS_REGION)")
         self.region: str = known
+        self._clients: dict[tuple[str, str | None], Any] = {}
 
     def client(self, service: str, endpoint: str | None = None) -> Any:
-        """A client of the service. Its calls are tried again for half a minute or so."""
-        config = _config(CALL_READ_S, PATIENT_ATTEMPTS, connections=4)
-        return self._core.create_client(
-            service, region_name=self.region, endpoint_url=endpoint, config=config
-        )
+        """A client of the service, the same each time. Its calls are tried again for half a minute or so."""
+        if (service, endpoint) not in self._clients:
+            config = _config(CALL_READ_S, PATIENT_ATTEMPTS, connections=4)
+            self._clients[service, endpoint] = self._core.create_client(
+                service, region_name=self.region, endpoint_url=endpoint, config=config
+            )
+        return self._clients[service, endpoint]
 
 
 class Observer(Protocol):

@@ -29,6 +29,7 @@ EPILOG = """\
 exit status (sysexits.h):
   0   done: idle, drained, or told to stop     69  AWS does not do what it was asked
   1   stopped with jobs that would not end     70  an error of observerd's own
+      `doctor`, `prove`: something is wrong    77  not allowed; `doctor`: not all could be looked at
   64  wrong usage                              75  not now: the pidfile is held, AWS is busy
   65  a payload or time that cannot be read    78  configuration: files, queue missing or denied
   `exec` exits as its job does; 128 + n when signal n ended it, 127 when it could not be started.

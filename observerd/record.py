@@ -16,6 +16,7 @@ from typing import Any
 from observerd.core.events import (
     Began,
     Cause,
+    DrainRequested,
     End,
     Event,
     Exit,
@@ -27,6 +28,9 @@ from observerd.core.events import (
     Message,
     Order,
     Received,
+    SpotNoticed,
+    TargetState,
+    TargetStateChanged,
 )
 from observerd.core.request import instant_text
 from observerd.emf import Emf
@@ -80,6 +84,12 @@ class Record:
                     self._say("heartbeat", self._wall(), **run)
             case Finished():
                 self._finished(event)
+            case SpotNoticed(action, gone_in_s):
+                self._say("spot_notice", self._wall(), action=action, gone_in_s=gone_in_s)
+            case TargetStateChanged(TargetState.TERMINATED):
+                self._say("terminating", self._wall())
+            case DrainRequested(reason):
+                self._say("drain_requested", self._wall(), reason=reason)
             case GaveUp(GiveUpAnswer.TERMINATING, detail):
                 self._say("given_up", self._wall(), detail=detail)
 

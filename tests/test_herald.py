@@ -350,7 +350,9 @@ def test_a_missed_run_is_a_failure(cloud):
     assert remembered(cloud)
 
 
-def test_another_jobs_failure_is_its_own(cloud):
+@pytest.mark.parametrize("filters", [True, False])
+def test_another_jobs_failure_is_its_own(filters, cloud):
+    cloud.logs.filters = filters
     cloud.ended(cloud.sent(job="tidy"), AT + 70, "failed", "dead-lettered, deleted")
 
     assert not remembered(cloud)

@@ -9,6 +9,7 @@ import pytest
 from observerd.core.events import (
     Began,
     Cause,
+    DrainRequested,
     End,
     Exit,
     Extended,
@@ -20,6 +21,9 @@ from observerd.core.events import (
     Outcome,
     Received,
     Report,
+    SpotNoticed,
+    TargetState,
+    TargetStateChanged,
 )
 from observerd.emf import Emf
 from observerd.record import Record, boot_and_start
@@ -159,6 +163,30 @@ def test_a_worker_is_up_gives_up_and_leaves(kept):
     )  # fmt: skip
     assert ["worker_up", "given_up", "worker_left"] == [each["event"] for each in kept.events()]
     assert ("idle", 42.0) == (kept.of("worker_left")["reason"], kept.of("worker_left")["WorkerSeconds"])
+
+
+@pytest.mark.parametrize(
+    ("event", "facts"),
+    [
+        (
+            SpotNoticed("terminate", 118.0),
+            {"event": "spot_notice", "action": "terminate", "gone_in_s": 118.0},
+        ),
+        (TargetStateChanged(TargetState.TERMINATED), {"event": "terminating"}),
+        (DrainRequested("by hand"), {"event": "drain_requested", "reason": "by hand"}),
+    ],
+)
+def test_what_ends_a_worker_is_recorded(event, facts, kept):
+    kept.record.event(event, 0.0)
+
+    [line] = kept.events()
+    assert facts | {"at": line["at"], "worker": "host/1"} == line
+
+
+def test_a_state_that_the_worker_may_stay_in_is_no_news(kept):
+    kept.record.event(TargetStateChanged(TargetState.IN_SERVICE), 0.0)
+
+    assert [] == kept.lines
 
 
 def test_staying_in_service_is_not_giving_up(kept):

@@ -18,6 +18,8 @@ _BEFORE_S = 5.0
 # The producer's clock and SQS's may differ by so much.
 _SAME_S = 10.0
 RUN = "ended"
+# What a run may be interrupted by.
+WORKER_ENDINGS = ("spot_notice", "terminating", "drain_requested")
 _GOING_ON = {
     WAITING: "still waiting",
     RUNNING: "still running",
@@ -48,7 +50,7 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that is known of one run. of_workers: worker_up, given_up and worker_left, by worker."""
+    """All that is known of one run. of_workers: worker_up, what ends it, given_up, worker_left; by worker."""
 
     story: Story
     befell: Sequence[Seen] = ()
@@ -67,7 +69,7 @@ def hops(known: Evidence, now: float) -> list[Hop]:
     for place, attempt in enumerate(story.attempts):
         if attempt.worker not in {each.worker for each in story.attempts[:place]}:
             found += _arrival(known, attempt)
-        found += _attempt(attempt, len(story.attempts))
+        found += [*_attempt(attempt, len(story.attempts)), *_disturbances(known, attempt)]
     found += [Hop(seen.at, seen.event.replace("_", " ")) for seen in known.befell]
     if not story.attempts:
         found += _launched(known, None)
@@ -136,6 +138,16 @@ def _attempt(attempt: Attempt, of: int) -> list[Hop]:
     if attempt.settled_at is not None:
         found.append(Hop(attempt.settled_at, "settled", attempt.settled or ""))
     return found
+
+
+def _disturbances(known: Evidence, attempt: Attempt) -> list[Hop]:
+    """What befell its worker while it ran."""
+    over = attempt.settled_at or float("inf")
+    return [
+        Hop(seen.at, seen.event.replace("_", " "), seen.text("reason") or "")
+        for seen in known.of_workers.get(attempt.worker, ())
+        if seen.event in WORKER_ENDINGS and attempt.received_at <= seen.at <= over
+    ]
 
 
 def _ending(attempt: Attempt) -> str:

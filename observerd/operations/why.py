@@ -14,14 +14,16 @@ from observerd.operations.reading import Events, Seen, instant
 from observerd.operations.runs import span
 from observerd.operations.screen import Progress
 from observerd.operations.tale import RETRYING, RUNNING, UNSENT, WAITING, Story, stories, time_text
-from observerd.operations.timeline import Evidence, Launch, hops, steps_s
+from observerd.operations.timeline import WORKER_ENDINGS, Evidence, Launch, hops, steps_s
 from observerd.operations.trouble import Trouble, asked
 
 EX_USAGE, EX_NOINPUT = 64, 66
 RUN_ID = re.compile(r"[0-9a-f]{16}")
 # A message lives for 14 days at most, and so no run is settled later than that.
 LIFE_S = 14 * 86_400.0
-OF_WORKERS = '($.event = "worker_up") || ($.event = "given_up") || ($.event = "worker_left")'
+OF_WORKERS = " || ".join(
+    f'($.event = "{name}")' for name in ("worker_up", *WORKER_ENDINGS, "given_up", "worker_left")
+)
 LAUNCHED = re.compile(r"Launching a new EC2 instance: (i-[0-9a-f]+)")
 BEFELL = ("duplicate", "lease_lost", "told_to_end")
 

@@ -154,6 +154,18 @@ def test_a_retry_is_the_same_message_without_evidence_and_marked(world, sqs):
     }
 
 
+def test_a_retry_is_no_duplicate_to_sqs(world):
+    """Within five minutes SQS would drop what bears the message's, or an earlier retry's, id."""
+    seen = []
+    events = world.cloud.account.clients["sqs"].meta.events
+    events.register("provide-client-params.sqs.SendMessage", lambda params, **_: seen.append(params))
+    for _ in range(2):
+        world.bury()
+        world.retry()
+
+    assert 4 == len({*(each["MessageDeduplicationId"] for each in seen), "m-1", "m-3"})
+
+
 def test_a_retry_wakes_the_group_before_it_deletes(world, sqs):
     world.bury()
     done = world.retry()

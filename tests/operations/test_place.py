@@ -35,6 +35,12 @@ def test_a_named_stack_is_found_by_its_outputs(stack, config):
     assert PLACE == find(account(), config, stack)
 
 
+def test_a_name_that_is_given_outweighs_the_configuration():
+    config = Config(queue_url="https://sqs.eu-west-1.amazonaws.com/1/other", stack="other")
+
+    assert PLACE == find(account(), config, "cron")
+
+
 def test_a_worker_needs_to_ask_nobody():
     config = Config(
         queue_url=PLACE.queue_url,

@@ -63,6 +63,14 @@ def test_a_run_that_failed_and_will_be_tried_again_is_retrying(cloud):
     assert "retrying" == outcome_of(cloud)
 
 
+def test_a_run_that_a_worker_lost_is_taken_over_by_another(cloud):
+    run = cloud.sent()
+    cloud.received(run)
+    cloud.ended(run, AT + 70, "lost", "left alone")
+
+    assert "retrying" == outcome_of(cloud)
+
+
 @pytest.mark.parametrize(("quiet_s", "outcome"), [(60, "running"), (3_600, "vanished")])
 def test_a_run_without_an_end_runs_as_long_as_it_gives_signs_of_life(quiet_s, outcome, cloud):
     run = cloud.sent()

@@ -71,6 +71,16 @@ def test_a_run_is_found_by_id_by_time_or_as_the_last_of_its_job(asked, cloud):
     assert f"run {RUN}" in drawn(cloud, asked)
 
 
+@pytest.mark.parametrize("asked", [RUN, "feed"])
+def test_another_run_is_never_taken_for_the_one_that_was_asked_for(asked, cloud):
+    cloud.logs.filters = False
+    cloud.good_run()
+    cloud.sent(AT + 20, "tidy")
+    cloud.sent(AT - 20, "tidy", "2026-11-23T17:59:00Z")
+
+    assert f"run {RUN}" in drawn(cloud, asked)
+
+
 def test_each_attempt_is_drawn_and_the_worker_came_once(cloud):
     failed_run(cloud)
     names = [line[14:32].strip() for line in drawn(cloud).splitlines()[3:]]
@@ -79,6 +89,19 @@ def test_each_attempt_is_drawn_and_the_worker_came_once(cloud):
         "due", "sent", "woken", "instance launched", "machine booted", "daemon up",
         "received", "started", "ended", "settled", "received", "started", "ended", "settled",
     ] == names  # fmt: skip
+
+
+def test_what_interrupted_a_run_is_a_hop_of_it(cloud):
+    run = cloud.sent()
+    cloud.received(run)
+    cloud.logs.worker("spot_notice", AT + 65, action="terminate")
+    cloud.logs.worker("told_to_end", AT + 65.1, **run)
+    cloud.ended(run, AT + 66, "interrupted", "back in 0 s", back_in_s=0.0)
+    cloud.logs.worker("terminating", AT + 90)
+
+    assert ["received", "spot notice", "told to end", "ended", "settled", "now"] == [
+        line[14:25].strip() for line in drawn(cloud).splitlines()[6:]
+    ]
 
 
 def test_a_worker_that_was_up_before_is_no_hop(cloud):
