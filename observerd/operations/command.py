@@ -46,7 +46,9 @@ def _screen() -> Screen:
 def _runs(account: Account, place: Place, arguments: argparse.Namespace) -> int:
     now = time.time()
     wanted = runs.Wanted(
-        runs.moment(arguments.since or "24h", now), arguments.job, runs.outcomes(arguments.outcome)
+        runs.moment(arguments.since or "24h", now),
+        arguments.job and why.known_job(arguments.job),
+        runs.outcomes(arguments.outcome),
     )
     told, doubt = runs.history(account, place, wanted, now)
     if doubt:

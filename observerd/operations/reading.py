@@ -64,7 +64,11 @@ class Events:
     def _found(
         self, where: Mapping[str, Any], condition: str, since: float, until: float | None
     ) -> Iterator[Seen]:
-        request = {**where, "filterPattern": f"{{ {condition} }}", "startTime": int((since - SLACK_S) * 1000)}
+        request = {
+            **where,
+            "filterPattern": f"{{ {condition} }}",
+            "startTime": max(0, int((since - SLACK_S) * 1000)),
+        }
         if until is not None:
             request["endTime"] = int((until + SLACK_S) * 1000)
         while True:

@@ -40,11 +40,11 @@ class Wanted:
 def moment(text: str, now: float) -> float:
     """Unix time of "36h" (so long ago) or of an ISO 8601 time, UTC where it says nothing. Raises Trouble."""
     try:
-        return now - duration_s(text)
+        return max(0.0, now - duration_s(text))
     except ValueError:
         pass
     try:
-        return instant(text)
+        return max(0.0, instant(text))
     except ValueError:
         raise Trouble(
             f"neither a span nor a time: {text!r} (write 36h, 7d or 2026-11-23T18:00)", EX_USAGE

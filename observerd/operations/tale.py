@@ -11,7 +11,8 @@ from observerd.operations.reading import Seen, instant
 # What a run is in that has not come to an outcome, or never will.
 RUNNING, WAITING, RETRYING, VANISHED, UNSENT = "running", "waiting", "retrying", "vanished", "unsent"
 STATES = (RUNNING, WAITING, RETRYING, VANISHED, UNSENT)
-OUTCOMES = tuple(outcome.value for outcome in Outcome)
+# A duplicate is a delivery, and no run of its own.
+OUTCOMES = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.DUPLICATE)
 # A worker renews each lease at a third of the visibility timeout: every 40 s where the stack has set it.
 SILENT_S = 900.0
 

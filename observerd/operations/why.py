@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from observerd.aws import Account
+from observerd.core.job import JOB_NAME
 from observerd.core.request import instant_text, run_id_of
 from observerd.operations.due import SENT_WITHIN_S, Schedule, schedules
 from observerd.operations.place import Place
@@ -42,6 +43,7 @@ def read_asked(text: str) -> Asked:
     if RUN_ID.fullmatch(text):
         return Asked(text, None)
     job, found, time = text.partition("@")
+    known_job(job)
     if not found:
         return Asked(None, job)
     try:
@@ -49,6 +51,13 @@ def read_asked(text: str) -> Asked:
     except ValueError:
         raise Trouble(f"not a time: {time!r} (write {job}@2026-11-23T18:00:00Z)", EX_USAGE) from None
     return Asked(run_id_of(job, instant_text(at)), job, at)
+
+
+def known_job(name: str) -> str:
+    """The name, if a job can have it: it becomes part of a question. Raises Trouble."""
+    if not JOB_NAME.fullmatch(name):
+        raise Trouble(f"neither a run's id nor a job's name: {name!r}", EX_USAGE)
+    return name
 
 
 def events_of(account: Account, place: Place, asked_for: Asked, since: float) -> list[Seen]:

@@ -79,6 +79,7 @@ class Logs:
             raise self.fault
         if logGroupName not in self.groups:
             raise refused("ResourceNotFoundException", "The specified log group does not exist.")
+        assert startTime >= 0, "CloudWatch Logs knows no time before 1970"
         names, prefix = which.get("logStreamNames"), which.get("logStreamNamePrefix", "")
         meets = _condition(filterPattern)
         found = [

@@ -158,6 +158,12 @@ def test_what_others_print_into_the_group_is_no_event(cloud):
     assert [] == told(cloud)
 
 
+def test_since_ever_is_since_1970(cloud):
+    cloud.good_run()
+
+    assert 1 == len(told(cloud, Wanted(moment("999999999999d", AT))))
+
+
 def test_a_log_group_that_is_not_there_is_named(cloud):
     del cloud.logs.groups[JOBS]
 

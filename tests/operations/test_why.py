@@ -241,6 +241,12 @@ def test_an_unknown_run_is_one_line(cloud):
         known(cloud, "0" * 16)
 
 
+@pytest.mark.parametrize("asked", ['feed" || "1" = "1', "", "@2026-11-23", "../feed"])
+def test_what_is_no_job_becomes_no_question(asked):
+    with pytest.raises(Trouble, match="neither a run's id nor a job's name"):
+        why.read_asked(asked)
+
+
 def test_a_time_that_cannot_be_read_is_one_line():
     with pytest.raises(Trouble, match="not a time: 'noon'"):
         why.read_asked("feed@noon")
