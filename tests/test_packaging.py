@@ -106,3 +106,13 @@ def test_the_service_is_in_no_ordering_cycle_with_cloud_init():
 
     assert "cloud-config.target" in after.split()
     assert "cloud-final" not in after
+
+
+def test_the_package_has_the_model_of_every_service_that_is_called():
+    """Without it a command works everywhere but where the package is installed."""
+    lines = (RPM / "botocore-services").read_text().splitlines()
+    kept = {line for line in lines if line and not line.startswith("#")}
+    sources = [path.read_text() for path in (ROOT / "observerd").rglob("*.py")]
+    called = {name for text in sources for name in re.findall(r'client\(\s*"([a-z-]+)"', text)}
+
+    assert called == kept - {"signin", "sso", "sso-oidc", "sts"}
