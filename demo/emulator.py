@@ -39,8 +39,6 @@ CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/")
 TOKEN_HEADER, TTL_HEADER = "X-aws-ec2-metadata-token", "X-aws-ec2-metadata-token-ttl-seconds"
 CREDENTIALS_LAST_S = 6 * 3600
 HOOK_CALLS = ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat")
-# moto takes a terminated instance out of its group at once, so the front remembers what waits for its hook.
-TERMINATE = "TerminateInstanceInAutoScalingGroup"
 NOT_FOUND = 404
 
 
@@ -76,7 +74,7 @@ class Front:
         self._metadata = Metadata(region)
         self._long_poll_s = long_poll_s
         self._tell = tell
-        self._waiting_for_hook: set[str] = set()
+        self._completed: set[str] = set()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -91,8 +89,6 @@ class Front:
             self._shorten_poll(environ, call.parameters)
         emulated_here = call.action in HOOK_CALLS
         answer = self._lifecycle_action(call) if emulated_here else through(self._moto, environ)
-        if call.action == TERMINATE and answer.code == 200:  # noqa: PLR2004 HTTP's
-            self._waiting_for_hook.add(call.parameters["InstanceId"])
         times = {"began_at": began_at, "ended_at": time.monotonic()}
         self._tell({**call._asdict(), "status": answer.code, "answer": json_of(answer), **times})
         return answer
@@ -103,10 +99,11 @@ class Front:
 
     def _lifecycle_action(self, call: Call) -> Answer:
         instance = call.parameters.get("InstanceId", "")
-        if instance not in self._waiting_for_hook:
+        # moto takes an instance out of its group at once: what has left waits until its hook is completed.
+        if instance in self._completed or not self._metadata.has_left(instance):
             return xml_fault(f"No active Lifecycle Action found with instance ID {instance}")
         if call.action == "CompleteLifecycleAction":
-            self._waiting_for_hook.discard(instance)
+            self._completed.add(instance)
         return xml(f"<{call.action}Response><{call.action}Result/></{call.action}Response>")
 
 
@@ -127,6 +124,12 @@ class Metadata:
             return plain(401)
         texts = self._texts(instance_id)
         return plain(200, texts[path]) if path in texts else plain(NOT_FOUND)
+
+    def has_left(self, instance_id: str) -> bool:
+        """Whether it exists and is in no group any more; all instances here are launched by one."""
+        backend = ec2_backends[DEFAULT_ACCOUNT_ID][self._region]
+        exists = backend.get_instance_by_id(instance_id) is not None
+        return exists and self._target_state(instance_id) == "Terminated"
 
     def _token(self, environ: Environ) -> Answer:
         ttl = header(environ, TTL_HEADER)
@@ -151,6 +154,7 @@ class Metadata:
         zone = str(instance.placement.zone)
         return {
             "meta-data/instance-id": instance_id,
+            "meta-data/instance-life-cycle": "on-demand",
             "meta-data/ami-id": str(instance.image_id),
             "meta-data/instance-type": str(instance.instance_type),
             "meta-data/placement/availability-zone": zone,

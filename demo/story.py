@@ -206,9 +206,9 @@ class Story:
                 self._mark("ended", at)
                 self.run = facts
                 yield "worker", _end(facts), facts["outcome"] != "succeeded"
-            case "idle, giving this instance up":
+            case "giving this instance up":
                 self._mark("idle", at)
-                yield "worker", "idle, gives this instance up"
+                yield "worker", "gives this instance up"
             case "leaving":
                 yield "worker", f"leaves: {facts['reason']}, status {facts['exit_status']}"
             case _ if facts.get("level", "error") in ATTENTION:

@@ -78,8 +78,9 @@ class Imds:
             return self._read(f"tags/instance/{GROUP_TAG}")
 
     def is_spot(self) -> bool:
+        """Whether it may be one: an IMDS that does not say is to be asked for notices all the same."""
         with self._asking():
-            return self._imds.instance_life_cycle == "spot"
+            return self._read("instance-life-cycle") in (None, "spot")
 
     def target_state(self) -> str | None:
         """The lifecycle state that its Auto Scaling group is bringing it to; None: it is in no group."""

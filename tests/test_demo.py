@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+import demo.fleet
 from demo.cloud import REPOSITORY, Cloud, CloudFault
-from demo.events import Called, Left, Said
+from demo.events import Booted, Called, Left, Said
 from demo.evidence import Check
 from demo.fleet import Fleet, Image, run_user_data, toml
 from demo.interrupt import Interrupt, Interrupted
@@ -30,6 +31,7 @@ from tests.support import eventually, is_running
 # One demo takes ten seconds, and several times that where eight others run beside it.
 pytestmark = pytest.mark.timeout(300)
 PATIENCE_S = 120.0
+COMPLETE = "CompleteLifecycleAction"
 
 
 class Showing:
@@ -134,7 +136,7 @@ def test_the_demo_shows_the_whole_way_and_everything_it_claims_holds(finished):
         "worker     job started: nightly-feed",
         "logs       | put s3://feed-store/dummy-feed",
         "worker     message deleted",
-        "worker     idle, gives this instance up",
+        "worker     gives this instance up",
         "group      desired capacity 1 -> 0",
         "worker     last look: the queue is empty",
         "worker     lifecycle action completed: CONTINUE",
@@ -159,7 +161,7 @@ def test_a_whole_demo_leaves_no_process_and_no_file_behind(finished):
         ("starts the emulated AWS", signal.SIGINT),
         ("emulated AWS is up", signal.SIGTERM),
         ("daemon up", signal.SIGINT),
-        ("idle, gives this instance up", signal.SIGINT),
+        ("gives this instance up", signal.SIGINT),
     ],
 )
 def test_a_signal_at_any_moment_ends_the_demo_and_all_of_it(showing, phrase, number):
@@ -437,19 +439,37 @@ def settings():
     return {"log_format": "json", "metrics_listen": "", "idle_timeout": "1h"}
 
 
-def test_a_machine_that_is_taken_away_is_switched_off_when_its_hook_is_over(
+def test_a_daemon_whose_machine_is_taken_away_leaves_before_its_hook_is_over(
     cloud, stack, events, image, settings
 ):
     group = stack.outputs["AutoScalingGroupName"]
     auto_scaling = cloud.client("autoscaling")
-    with Fleet(cloud, group, image, settings, hook_s=1.0):
+    with Fleet(cloud, group, image, settings, hook_s=PATIENCE_S):
         auto_scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=1)
         up = until(events, lambda event: isinstance(event, Said) and event.message == "serving")
         assert up.facts["queue"] == stack.outputs["QueueUrl"]
         auto_scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=0)
 
+        completed = until(events, lambda event: isinstance(event, Called) and event.action == COMPLETE)
+        assert (up.instance_id, 200) == (completed.parameters["InstanceId"], completed.status)
         left = until(events, lambda event: isinstance(event, Left))
-        assert left == Left(up.instance_id, 0, told=True)
+        assert left == Left(up.instance_id, 0, told=False)
+
+
+def test_a_machine_that_hangs_is_switched_off_when_its_hook_is_over(
+    cloud, stack, events, image, settings, monkeypatch
+):
+    monkeypatch.setattr(demo.fleet, "OFF_S", 1.0)
+    group = stack.outputs["AutoScalingGroupName"]
+    auto_scaling = cloud.client("autoscaling")
+    with Fleet(cloud, group, image, settings, hook_s=1.0):
+        auto_scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=1)
+        booted = until(events, lambda event: isinstance(event, Booted))
+        os.kill(booted.pid, signal.SIGSTOP)
+        auto_scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=0)
+
+        left = until(events, lambda event: isinstance(event, Left))
+        assert left == Left(booted.instance_id, -signal.SIGKILL, told=True)
 
 
 def test_a_fleet_ends_the_daemons_it_has_started(cloud, stack, events, image, settings):

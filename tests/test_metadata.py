@@ -169,6 +169,13 @@ def test_a_rebalance_recommendation_is_told_once(ec2):
     assert [] == looking.look()
 
 
+def test_an_instance_that_is_not_told_how_it_was_bought_is_watched_as_a_spot_instance(ec2):
+    del ec2.metadata["instance-life-cycle"]
+    ec2.metadata["spot/instance-action"] = json.dumps({"action": "stop", "time": "2026-11-24T12:01:50Z"})
+
+    assert SpotNoticed("stop", 110.0) == watch(ec2).look()[0]
+
+
 def test_a_watch_that_dies_says_so():
     class Broken:
         def is_spot(self):
