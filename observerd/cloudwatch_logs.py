@@ -136,9 +136,11 @@ class Courier:
 
     def deliver(self, events: list[Event]) -> slice:
         """Which of the events CloudWatch Logs took. Tries for as long as it seems worth it; never raises."""
+        # Read before the try: what is hurried while a try fails has its last one still before it.
+        hurried = self.hurry.is_set()
         taken = self._attempt(events)
-        while taken is None and self._insistent and not self.hurry.is_set():
-            self.hurry.wait(min(self._logs.pace.probe_every_s, threading.TIMEOUT_MAX))
+        while taken is None and self._insistent and not hurried:
+            hurried = self.hurry.wait(min(self._logs.pace.probe_every_s, threading.TIMEOUT_MAX))
             taken = self._attempt(events)
         if taken is None:
             taken = slice(0, 0)

@@ -61,12 +61,12 @@ def rig(request):
         made.append(Rig(*args, **options))
         return made[-1]
 
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     yield make
     for each in made:
         each.fake.lets_through.set()
         each.logs.close(30.0)
-    eventually(lambda: threading.active_count() <= threads)
+    eventually(lambda: not set(threading.enumerate()) - before)
 
 
 @pytest.fixture(autouse=True)
@@ -122,11 +122,11 @@ def test_a_delivery_is_counted(rig):
 
 def test_a_run_without_output_costs_no_call_and_no_thread(rig):
     it = rig()
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     log = it.logs.open("s")
 
     assert (0, 0, 0) == log.close()
-    assert threads == threading.active_count()
+    assert set() == set(threading.enumerate()) - before
     assert ({}, []) == (it.fake.calls, it.connected)
 
 
@@ -204,7 +204,7 @@ def test_no_thread_and_no_memory_is_left_of_two_thousand_runs(rig):
     it.run("first", "line")
     gc.collect()
     gc.disable()
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     handlers = our_handlers()
     try:
         gone = [weakref.ref(it.logs.open(f"s{number}")._sink) for number in range(2)]
@@ -219,7 +219,7 @@ def test_no_thread_and_no_memory_is_left_of_two_thousand_runs(rig):
 
         assert [None] * 3 == [reference() for reference in gone]
         assert handlers == our_handlers()
-        assert (threads, 0) == (threading.active_count(), it.buffered_bytes())
+        assert (set(), 0) == (set(threading.enumerate()) - before, it.buffered_bytes())
     finally:
         gc.enable()
 
@@ -865,6 +865,19 @@ def test_a_record_that_ends_when_the_outage_is_over_leaves_nothing_behind(rig):
 
     assert (1, 0, 0) == record.close(10.0)
     assert (["ended"], []) == (it.fake.lines("_events/host"), it.journal)
+
+
+def test_a_record_that_ends_within_a_try_that_fails_is_tried_once_more(rig):
+    it = rig(PACE)
+    it.fake.lets_through.clear()
+    it.fake.faults = [EndpointConnectionError(endpoint_url="x")]
+    record = it.logs.open_record("_events/host")
+    record.line("ended")
+    eventually(lambda: it.fake.calls["create_log_stream"])
+    record.finish()
+    it.fake.lets_through.set()
+
+    assert (1, 0, 0) == record.close(10.0)
 
 
 def test_a_record_that_will_never_be_taken_does_not_hold_up_the_next(rig):
