@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from observerd.aws import Clients, is_ec2
 from observerd.config import Config, Loaded
 from observerd.core.consumer import EX_OK, IDLE, ON_REQUEST, Consumer, Limits
-from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Protect, Release
-from observerd.core.job import Job
+from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Protect, Release, Reload
+from observerd.core.job import Job, time_to_end_s
 from observerd.crew import Hand
 from observerd.executors import choice
 from observerd.receiver import receive_or_release
+from observerd.reload import Reloading
 from observerd.service import Crew, Service, Witness
 from observerd.sqs import NoDeadLetterQueue, Queue, SqsFault, is_fifo
 from observerd.systemd import Notifier
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What the ladder gives a job beyond its own grace before it goes on to KILL.
-GRACE_MARGIN_S = 5.0
 # The first request is made up in a twentieth of this, or something is wrong that a wait does not mend.
 FIRST_SEND_S = 1.0
 # How long to try to complete the lifecycle hook. After that its own timeout does.
@@ -51,10 +50,13 @@ COMPLETE_S = 10.0
 RECEIVE_AT_MOST = 10
 
 
-def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
-    """Serve the queue until there is a reason to leave. Raises aws.NoRegion and choice.Unsuitable."""
-    loaded = loaded.run_by(choice.choose(loaded.config.executor, os.environ))
-    config = loaded.config
+def run(loaded: Loaded, reread: Callable[[], Loaded], *, once: bool, drain: bool) -> Exit:
+    """Serve the queue until there is a reason to leave. Raises aws.NoRegion and choice.Unsuitable.
+
+    reread loads the configuration again, when that is asked for.
+    """
+    reload = Reloading(loaded, reread)
+    config = reload.loaded.config
     requests = Requests()
     clients = Clients(config.queue_url, config.region, requests)
     messages = Queue(
@@ -62,7 +64,7 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     )
     notifier = Notifier(os.environ)
     gives_up = not (once or drain) and _gives_up(config)
-    limits = limits_of(config, loaded.jobs, gives_up=gives_up, once=once, drain=drain)
+    limits = limits_of(config, reload.loaded.jobs, gives_up=gives_up, once=once, drain=drain)
     consumer = Consumer(limits, time.monotonic(), jitter=random.random())  # noqa: S311 jitter
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
     service = Service(consumer, inbox, notifier, config.queue_url.rsplit("/", 1)[1])
@@ -73,7 +75,7 @@ def run(loaded: Loaded, *, once: bool, drain: bool) -> Exit:
     service.first_poll(receiver)
     # The imports to come would take turns with it on the interpreter.
     requests.first.wait(FIRST_SEND_S)
-    leaving = _serve(loaded, clients, requests, messages, service, consumer, inbox, receiver)
+    leaving = _serve(reload, clients, requests, messages, service, consumer, inbox, receiver)
     of_its_own = leaving in (Exit(EX_OK, IDLE), Exit(EX_OK, ON_REQUEST)) and not (once or drain)
     if of_its_own and config.exit_action == "poweroff":
         _power_off()
@@ -108,7 +110,6 @@ class Requests:
 
 
 def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: bool, drain: bool) -> Limits:
-    longest_grace_s = max((job.grace_s for job in jobs.values()), default=0.0)
     idle_timeout_s = 0.0 if drain else config.idle_timeout_s
     return Limits(
         slots=config.slots,
@@ -116,7 +117,7 @@ def limits_of(config: Config, jobs: Mapping[str, Job], *, gives_up: bool, once: 
         visibility_timeout_s=config.visibility_timeout_s,
         idle_timeout_s=None if config.exit_action == "stay" and not drain else idle_timeout_s,
         drain_timeout_s=config.drain_timeout_s,
-        grace_s=longest_grace_s + GRACE_MARGIN_S,
+        grace_s=time_to_end_s(jobs.values()),
         max_uptime_s=config.max_uptime_s,
         gives_up=gives_up,
         hooked=config.lifecycle_hook is not None,
@@ -130,7 +131,7 @@ def _gives_up(config: Config) -> bool:
 
 
 def _serve(
-    loaded: Loaded,
+    reload: Reloading,
     clients: Clients,
     requests: Requests,
     messages: Queue,
@@ -150,6 +151,7 @@ def _serve(
     from observerd.runner import Runner  # noqa: PLC0415
     from observerd.status import Board  # noqa: PLC0415
 
+    loaded = reload.loaded
     config = loaded.config
     messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout_s))
     executor = choice.make(config, _common_environment(config, clients.region))
@@ -171,6 +173,7 @@ def _serve(
     instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
     leaver: Hand[GiveUp | Hold | Protect] = Hand("leaver", instance.carry_out, inbox)
+    reloader: Hand[Reload] = Hand("reloader", reload.carry_out, inbox)
     runner = Runner(messages, executor, logs, loaded.jobs, inbox.put)
     # Both on threads of their own: no run waits for them.
     about = _about(config, clients.region)
@@ -182,8 +185,8 @@ def _serve(
     _watch(metadata, inbox)
     gc.enable()
     try:
-        witnesses: tuple[Witness, ...] = (Journal(metrics), record, *herald)
-        leaving = service.run(Crew(receiver, heartbeat, leaver, runner), witnesses, board)
+        witnesses: tuple[Witness, ...] = (Journal(metrics), record, herald)
+        leaving = service.run(Crew(receiver, heartbeat, leaver, reloader, runner), witnesses, board)
     finally:
         _leave_metrics(metrics, config)
         _close(herald, logs, executor, config.flush_timeout_s)
@@ -211,24 +214,20 @@ def _power_off() -> None:
         log.error("machine not powered off", extra={"fault": fault})
 
 
-def _herald(loaded: Loaded, clients: Clients, worker: str) -> "tuple[Herald, ...]":
-    """One, where somebody is to be told anything."""
-    config = loaded.config
-    if config.notify_topic is None and not any(job.ping_url for job in loaded.jobs.values()):
-        return ()
+def _herald(loaded: Loaded, clients: Clients, worker: str) -> "Herald":
     from observerd.herald import Herald, Memory, Monitor, Topic  # noqa: PLC0415
     from observerd.notices import Scene  # noqa: PLC0415
 
+    config = loaded.config
     scene = Scene(config.stack, clients.region, config.queue_url, config.log_group, worker)
     publish = Topic(clients.topic, config.notify_topic).publish if config.notify_topic else None
     has_failed = Memory(clients.logs, config.log_group).has_failed
-    return (Herald(loaded.jobs, scene, publish, Monitor().ping, has_failed),)
+    return Herald(loaded.jobs, scene, publish, Monitor().ping, has_failed)
 
 
-def _close(herald: "tuple[Herald, ...]", logs: "JobLogs", executor: "Executor", timeout_s: float) -> None:
+def _close(herald: "Herald", logs: "JobLogs", executor: "Executor", timeout_s: float) -> None:
     """Within twice the time: what the one says of notices not sent is a line for the other."""
-    for each in herald:
-        each.close(timeout_s)
+    herald.close(timeout_s)
     logs.close(timeout_s)
     executor.close()
 

@@ -295,24 +295,35 @@ def _add_what(parser: _Parser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     flags = {name: getattr(arguments, name) for name in ("queue_url", "slots", "log_level")}
     loaded = _load(arguments, flags, need_queue=True)
+    reread = _reader(arguments, flags)
     if arguments.daemonize:
-        return _run_in_background(arguments, loaded)
-    return _serve(arguments, loaded)
+        return _run_in_background(arguments, loaded, reread)
+    return _serve(arguments, loaded, reread)
 
 
-def _run_in_background(arguments: argparse.Namespace, loaded: "Loaded") -> int:
+def _reader(arguments: argparse.Namespace, flags: dict[str, str | None]) -> "Callable[[], Loaded]":
+    """What reads the same files again, from wherever the daemon is by then."""
+    from observerd.config import load  # noqa: PLC0415
+
+    file = arguments.config.absolute() if arguments.config else None
+    return lambda: load(file, os.environ, flags, need_queue=True)
+
+
+def _run_in_background(
+    arguments: argparse.Namespace, loaded: "Loaded", reread: "Callable[[], Loaded]"
+) -> int:
     from observerd.background import AlreadyRunning, detached  # noqa: PLC0415
 
     try:
         with detached(arguments.pidfile, arguments.log_file):
-            return _serve(arguments, loaded)
+            return _serve(arguments, loaded, reread)
     except AlreadyRunning as fault:
         raise _Complaint(EX_TEMPFAIL, str(fault)) from None
     except OSError as error:
         raise _Complaint(EX_CONFIG, f"{error.filename}: {error.strerror}") from None
 
 
-def _serve(arguments: argparse.Namespace, loaded: "Loaded") -> int:
+def _serve(arguments: argparse.Namespace, loaded: "Loaded", reread: "Callable[[], Loaded]") -> int:
     from observerd import assembly  # noqa: PLC0415
     from observerd.aws import NoRegion  # noqa: PLC0415
     from observerd.executors.choice import Unsuitable  # noqa: PLC0415
@@ -320,7 +331,7 @@ def _serve(arguments: argparse.Namespace, loaded: "Loaded") -> int:
 
     set_up(loaded.config.log_level, loaded.config.log_format, os.environ)
     try:
-        return assembly.run(loaded, once=arguments.once, drain=arguments.drain).status
+        return assembly.run(loaded, reread, once=arguments.once, drain=arguments.drain).status
     except (NoRegion, Unsuitable) as fault:
         raise _Complaint(EX_CONFIG, str(fault)) from None
 

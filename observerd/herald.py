@@ -11,7 +11,7 @@ from typing import Any
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from observerd.core.events import Began, Event, Finished, Order, Outcome
+from observerd.core.events import Began, Event, Finished, Order, Outcome, Reloaded
 from observerd.core.job import Job
 from observerd.notices import (
     Notice,
@@ -112,8 +112,12 @@ class Herald:
                 self._ping_for(event.job, lambda url: ping_of_start(url, event))
             case Finished():
                 self._ping_for(event.report.job, lambda url: ping_of_end(url, event))
-                if is_final_failure(event) or (event.outcome is Outcome.SUCCEEDED and event.report.job):
-                    self._notices.add(lambda: self._tell(event))
+                well = event.outcome is Outcome.SUCCEEDED and event.report.job
+                if self._publish is not None and (well or is_final_failure(event)):
+                    publish = self._publish
+                    self._notices.add(lambda: self._tell(event, publish))
+            case Reloaded(jobs):
+                self._jobs = jobs
 
     def order(self, order: Order) -> None:
         """Orders are no news."""
@@ -130,16 +134,14 @@ class Herald:
         if job is not None and (url := job.ping_url):
             self._pings.add(lambda: self._ping(ping_of(url)))
 
-    def _tell(self, event: Finished) -> None:
+    def _tell(self, event: Finished, publish: Callable[[Notice], None]) -> None:
         """On the notices' thread, in order."""
-        if self._publish is None:
-            return
         job, failed = event.report.job or "", is_final_failure(event)
         before, self._failed[job] = self._failed.get(job), failed
         if failed:
-            self._publish(of_failure(event, self._scene))
+            publish(of_failure(event, self._scene))
         elif before or (before is None and self._has_failed(job, event.message.id)):
-            self._publish(of_recovery(event, self._scene))
+            publish(of_recovery(event, self._scene))
 
 
 # ---- hands

@@ -27,6 +27,8 @@ from observerd.core.events import (
     Received,
     ReceiveFailed,
     Release,
+    Reloaded,
+    ReloadFailed,
     SpotNoticed,
     StopRequested,
     TargetState,
@@ -75,8 +77,23 @@ class Journal:
                 log.info("stop requested", extra={"reason": reason})
             case CrewDied(name, error):
                 log.critical("crew thread died", extra={"thread_name": name, "error": error})
+            case Reloaded():
+                self._reloaded(event)
+            case ReloadFailed(faults):
+                self._metrics.loaded(well=False)
+                facts = {"fault": faults[0], "more_faults": len(faults) - 1 or None}
+                log.error("configuration not reloaded, the one before stays", extra=facts)
             case _:
                 self._instance_event(event)
+
+    def _reloaded(self, event: Reloaded) -> None:
+        self._metrics.know(event.jobs)
+        self._metrics.loaded(well=True)
+        log.info("configuration reloaded", extra={"jobs": len(event.jobs)})
+        for warning in event.warnings:
+            log.warning("configuration", extra={"warning": warning})
+        if event.not_applied:
+            log.warning("changed, and waits for a restart", extra={"keys": ",".join(event.not_applied)})
 
     def _instance_event(self, event: Event) -> None:
         match event:

@@ -45,13 +45,14 @@ class Runner:
         self._queue = queue
         self._executor = executor
         self._logs = logs
-        self._jobs = jobs
+        self.jobs = jobs
+        """What messages may name. Replaced as a whole, by the main thread."""
         self._tell = tell
 
     def live(self, message: Message, bell: Bell) -> Finished:
         """Carry message to its settlement. Never raises: an error of ours is an outcome too."""
         try:
-            planned = plan(message, self._jobs)
+            planned = plan(message, self.jobs)
             if isinstance(planned, Refusal):
                 return self._refuse(message, planned, bell)
             return self._run(planned, bell)

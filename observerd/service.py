@@ -30,6 +30,10 @@ from observerd.core.events import (
     Protect,
     Received,
     Release,
+    Reload,
+    Reloaded,
+    ReloadFailed,
+    ReloadRequested,
     Report,
     Start,
     StopRequested,
@@ -59,6 +63,7 @@ class Crew:
     receiver: Hand[Poll | Release]
     heartbeat: Hand[Extend]
     leaver: Hand[GiveUp | Hold | Protect]
+    reloader: Hand[Reload]
     runner: "Runner"
 
 
@@ -85,11 +90,16 @@ class Service:
         self._status = ""
 
     def listen_for_signals(self) -> None:
-        signals.listen((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1), self._heard)
+        signals.listen((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP), self._heard)
 
     def _heard(self, number: signal.Signals) -> None:
-        drains = number is signal.SIGUSR1
-        self._inbox.put(DrainRequested(ON_REQUEST) if drains else StopRequested(number.name))
+        match number:
+            case signal.SIGHUP:
+                self._inbox.put(ReloadRequested())
+            case signal.SIGUSR1:
+                self._inbox.put(DrainRequested(ON_REQUEST))
+            case _:
+                self._inbox.put(StopRequested(number.name))
 
     def first_poll(self, receiver: Hand[Poll | Release]) -> None:
         """Have the first receive on its way while the rest of the crew is still being put together."""
@@ -106,7 +116,7 @@ class Service:
             now = time.monotonic()
             for witness in witnesses:
                 witness.event(event, now)
-            self._note(event)
+            self._note(event, crew)
             for order in self._consumer.on(event, now):
                 for witness in witnesses:
                     witness.order(order)
@@ -137,9 +147,12 @@ class Service:
         moments = ((polled_at, POLL_LIMIT_S), (self._consumer.wake_at(), LATE_S))
         return min((at + grace_s for at, grace_s in moments if at is not None), default=None)
 
-    def _note(self, event: Event) -> None:
-        if isinstance(event, Finished):
-            self._bells.pop(event.message.id).close()
+    def _note(self, event: Event, crew: Crew) -> None:
+        match event:
+            case Finished(message):
+                self._bells.pop(message.id).close()
+            case Reloaded(jobs):
+                crew.runner.jobs = jobs
 
     def _perform(self, order: Order, crew: Crew) -> None:
         match order:
@@ -152,6 +165,10 @@ class Service:
                 crew.heartbeat.order(order)
             case GiveUp() | Hold() | Protect():
                 crew.leaver.order(order)
+            case Reload():
+                if self._is_ready:
+                    self._notifier.reloading()
+                crew.reloader.order(order)
             case Start(message):
                 self._carry(message, crew.runner.live)
             case Discard(message):
@@ -182,9 +199,9 @@ class Service:
             self._inbox.put(finished)
 
     def _report(self, event: Event, now: float) -> None:
-        status = status_line(self._consumer, self._queue_name, now)
-        if not self._is_ready and isinstance(event, Received):
-            self._is_ready = True
+        status, was_ready = status_line(self._consumer, self._queue_name, now), self._is_ready
+        self._is_ready = self._is_ready or isinstance(event, Received)
+        if self._is_ready and (not was_ready or isinstance(event, Reloaded | ReloadFailed)):
             self._notifier.ready(status)
         elif self._consumer.phase is not Phase.RUNNING and isinstance(event, StopRequested):
             self._notifier.stopping(status, self._stop_may_take_s())

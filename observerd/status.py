@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from observerd.core.consumer import Consumer, Phase
-from observerd.core.events import Began, Event, Finished, Outcome, Received, ReceiveFailed
+from observerd.core.events import Began, Event, Finished, Outcome, Received, ReceiveFailed, Reloaded
 from observerd.core.job import Job
 
 # How much is remembered: a screen or two of runs, and a row of bars for each job.
@@ -132,6 +132,8 @@ class Board:
                 self._running[event.message.id] = _in_progress(event, now)
             case Finished():
                 self._ended(event, now)
+            case Reloaded(jobs):
+                self.jobs = jobs
         self.status = self._made(consumer, now, overdue_at)
 
     def _ended(self, event: Finished, now: float) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import MutableMapping
 
 
@@ -19,6 +20,10 @@ class Notifier:
 
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """The configuration is being read again; ready() says that this is over."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}")
 
     def status(self, status: str) -> None:
         self._send(f"STATUS={status}")

@@ -17,7 +17,7 @@ FLOORS = (
     ("sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
     ("crew", "joblog", "lasting", "notices", "process"),
     ("executors",),
-    ("receiver", "runner", "journal", "record", "herald", "web"),
+    ("receiver", "runner", "journal", "record", "herald", "reload", "web"),
     ("service",),
     ("assembly", "background", "by_hand", "commands", "outside", "schedules", "simulation"),
     ("operations",),

@@ -21,8 +21,8 @@ Not here: what a message says (request.py), what SQS is told in the end (settlem
 of one monotonic clock; the wall clock may be stepped at will.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from math import inf
 
@@ -53,6 +53,10 @@ from observerd.core.events import (
     ReceiveFault,
     Release,
     Released,
+    Reload,
+    Reloaded,
+    ReloadFailed,
+    ReloadRequested,
     Shrink,
     SpotNoticed,
     Start,
@@ -61,6 +65,7 @@ from observerd.core.events import (
     TargetStateChanged,
     TimeUp,
 )
+from observerd.core.job import Job, time_to_end_s
 from observerd.core.lease import Leases
 from observerd.core.membership import Membership
 
@@ -201,10 +206,17 @@ class Consumer:
                 yield from self._stop(f"{name} died", EX_SOFTWARE, now)
             case Released():
                 self.releasing = False
-            case Began() | TimeUp():
-                pass
+            case ReloadRequested():
+                yield Reload()
+            case Reloaded(jobs):
+                self._reloaded(jobs)
             case _:
                 yield from self._told_of_the_instance(event, now)
+
+    def _reloaded(self, jobs: Mapping[str, Job]) -> None:
+        # Never less than before: a job that runs keeps the grace that it began with.
+        grace_s = max(self.limits.grace_s, time_to_end_s(jobs.values()))
+        self.limits = replace(self.limits, grace_s=grace_s)
 
     def _told_of_the_instance(self, event: Event, now: float) -> Iterator[Order]:
         match event:
@@ -222,7 +234,7 @@ class Consumer:
                 self._member.gave_up(event, now)
             case Protected():
                 self._member.was_protected(event, now)
-            case Held():
+            case Held() | Began() | TimeUp() | ReloadFailed():
                 pass
 
     def _received(self, messages: tuple[Message, ...], now: float) -> Iterator[Order]:

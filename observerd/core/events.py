@@ -6,6 +6,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from observerd.core.job import Job
+
 
 class Attribute(NamedTuple):
     """A message attribute: the sender's data type ("String", "Number.int", "Binary", ...) and value."""
@@ -263,6 +265,28 @@ class RebalanceRecommended:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadRequested:
+    """The configuration is to be read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """An answer to Reload: these are the jobs that messages may name from here on."""
+
+    jobs: Mapping[str, Job]
+    warnings: tuple[str, ...] = ()
+    not_applied: tuple[str, ...] = ()
+    """Keys that have another value than at the start, and that only a restart applies."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadFailed:
+    """An answer to Reload: faults, one line each, are why everything stays as it is."""
+
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TimeUp:
     """The moment that Consumer.wake_at named has come."""
 
@@ -283,6 +307,9 @@ Event = (
     | TargetStateChanged
     | SpotNoticed
     | RebalanceRecommended
+    | ReloadRequested
+    | Reloaded
+    | ReloadFailed
     | TimeUp
 )
 
@@ -357,9 +384,14 @@ class Protect:
 
 
 @dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the configuration again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     status: int
     reason: str
 
 
-Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Hold | Protect | Exit
+Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Hold | Protect | Reload | Exit

@@ -1,7 +1,7 @@
 """What a job is: the command and the rules that the machine image gives to a name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -13,6 +13,10 @@ JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 # (SQS Developer Guide, "visibility timeout"). The quarter hour is for grace, log flush and delete.
 VISIBILITY_LIMIT_S = 43_200.0
 TIMEOUT_LIMIT_S = VISIBILITY_LIMIT_S - 900.0
+
+
+# What the ladder of a stop gives a job beyond its own grace before it goes on to KILL.
+GRACE_MARGIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,8 @@ class Job:
     sandbox: bool = True
     metadata_access: bool = False
     """Whether it may ask the instance metadata service, which gives out the instance's role."""
+
+
+def time_to_end_s(jobs: Iterable[Job]) -> float:
+    """What a told job may take to end: the longest grace of any, and a little."""
+    return max((job.grace_s for job in jobs), default=0.0) + GRACE_MARGIN_S

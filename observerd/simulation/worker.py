@@ -38,7 +38,7 @@ from observerd.simulation.wire import Limit, Refusal, Wire
 
 # observerd/aws.py: what each client waits for an answer, and how often it asks.
 POLL, EXTEND, GROUP = Limit(30.0), Limit(5.0), Limit(5.0, 2)
-# observerd/core/job.py's default grace, and assembly.GRACE_MARGIN_S.
+# observerd/core/job.py's default grace, and its GRACE_MARGIN_S.
 GRACE_S = 35.0
 # The warden, or systemd: a job outlives its daemon by this much.
 ORPHAN_S = 0.2

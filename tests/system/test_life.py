@@ -86,3 +86,23 @@ def test_a_shutdown_ends_the_jobs_and_gives_their_messages_back(worker, cloud):
 
     (message,) = cloud.sqs.queues["jobs"].messages
     assert message.visible_at <= cloud.sqs.now()
+
+
+def test_a_reload_brings_a_new_job_and_a_bad_one_fails_and_keeps_the_old(worker, cloud):
+    start(worker, cloud)
+    worker.write("/etc/observerd/jobs.d/more.toml", '[job.new]\nshell = "echo new runs"\n')
+    worker.run("systemctl", "reload", "observerd.service")
+    cloud.sqs.send_job("new")
+    cloud.wait_for_line("new runs")
+
+    worker.write("/etc/observerd/jobs.d/more.toml", "[job.new]\ncommand = 7\n")
+    refused = worker.run("systemctl", "reload", "observerd.service", check=False)
+    journal = worker.journal("observerd.service")
+    worker.wait_for_unit("observerd.service", ActiveState="active", SubState="running", NRestarts="0")
+    cloud.sqs.send_job("new")
+    eventually(lambda: 2 == sum(lines.count("new runs") for lines in cloud.streams.values()))
+
+    assert 1 == refused.returncode
+    (told,) = [line for line in journal.splitlines() if "configuration not reloaded" in line]
+    assert "/etc/observerd/jobs.d/more.toml: job.new.command" in told
+    assert "observerd: /etc/observerd/jobs.d/more.toml: job.new.command" in journal
