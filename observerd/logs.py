@@ -1,12 +1,24 @@
-"""How observerd's own log lines look: a fixed phrase and the facts, as key=value or as JSON."""
+"""How observerd's own log lines look: a fixed phrase and the facts, as key=value or as JSON.
+
+They are written on a thread of their own. What reads standard error may hang, as journald does on a full or
+broken disk, and the main thread, held up by a line, would let the leases of running jobs end.
+"""
 
 import json
 import logging
 import os
+import queue
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
+
+# Some megabytes at the most; a daemon that works hard says a hundred lines a second.
+WAITING_LINES = 10_000
+# What is still waiting at the end gets so long. systemd's stop is not to be held up by the log.
+FLUSH_S = 2.0
 
 # What a LogRecord has of its own; everything else was given in extra.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -61,9 +73,61 @@ class LineHandler(logging.Handler):
         self._write(self.format(record))
 
 
+class Writer(logging.Handler):
+    """Writes every record to a stream, in order, and keeps no caller waiting for it.
+
+    Lines that find WAITING_LINES before them are lost; how many is written in their place.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: queue.Queue[str | threading.Event] = queue.Queue(WAITING_LINES)
+        self._lost = 0
+        threading.Thread(target=self._work, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record))
+        except queue.Full:
+            self._lost += 1  # Under the lock that logging takes for emit().
+
+    def flush(self) -> None:
+        """Wait for what has been logged to be written, twice FLUSH_S at the most. Called at the exit."""
+        written = threading.Event()
+        with suppress(queue.Full):
+            self._lines.put(written, timeout=FLUSH_S)
+            written.wait(FLUSH_S)
+
+    def _work(self) -> None:
+        told = 0
+        while True:
+            line = self._lines.get()
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
+            self._write(line)
+            # Counted on the threads that log, and never back: logging holds this handler's lock at the exit.
+            if (lost := self._lost) > told:
+                self._write_lost(lost - told)
+                told = lost
+
+    def _write_lost(self, lines: int) -> None:
+        facts = {"msg": "log lines lost here", "levelno": logging.WARNING, "levelname": "WARNING"}
+        self._write(self.format(logging.makeLogRecord({**facts, "lines": lines})))
+
+    def _write(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # Closed or broken: there is nobody left to tell.
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+
 def set_up(level: str, form: str, environ: Mapping[str, str]) -> None:
-    """Log to standard error. form is "text", "json" or "auto": text, with priorities under journald."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Log to standard error. form is "text", "json" or "auto": text, with priorities under journald.
+
+    It starts a thread: to be called after every fork.
+    """
+    handler = Writer(sys.stderr)
     priorities = form == "auto" and _is_journal(environ)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(priorities=priorities))
     root = logging.getLogger()

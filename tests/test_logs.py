@@ -1,0 +1,140 @@
+"""The daemon's own lines on standard error: none is late for a caller, whatever reads them."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from observerd import logs
+from observerd.logs import Writer
+from tests.support import eventually
+
+
+class Journal:
+    """A stream whose reader may hang, or go away."""
+
+    def __init__(self):
+        self.text = ""
+        self.reads = threading.Event()
+        self.reads.set()
+        self.fault = None
+
+    def write(self, text):
+        assert self.reads.wait(60)
+        if self.fault:
+            raise self.fault
+        self.text += text
+
+    def flush(self):
+        """Nothing is kept back."""
+
+
+@pytest.fixture
+def journal():
+    made = Journal()
+    yield made
+    made.reads.set()
+
+
+@pytest.fixture
+def log(journal):
+    """A logger of its own, on that stream."""
+    made = logging.Logger("observerd.test")  # noqa: LOG001 one that nobody else hears
+    made.addHandler(Writer(journal))
+    return made
+
+
+def test_lines_are_written_in_order_and_all_of_them_by_flush(log, journal):
+    for number in range(1_000):
+        log.warning("line %d", number)
+    log.handlers[0].flush()
+
+    assert [f"line {number}" for number in range(1_000)] == journal.text.splitlines()
+
+
+def test_a_journal_that_hangs_holds_up_nobody_and_what_was_lost_is_counted(log, journal, monkeypatch):
+    monkeypatch.setattr(logs, "WAITING_LINES", 10)
+    log.handlers[:] = [Writer(journal)]
+    journal.reads.clear()
+    log.warning("first")
+    eventually(log.handlers[0]._lines.empty)
+    for number in range(13):
+        log.warning("line %d", number)
+    journal.reads.set()
+    log.handlers[0].flush()
+
+    lines = ["first", "log lines lost here", *(f"line {number}" for number in range(10))]
+    assert lines == journal.text.splitlines()
+
+
+def test_what_was_lost_is_told_with_the_facts_format(log, journal, monkeypatch):
+    monkeypatch.setattr(logs, "WAITING_LINES", 1)
+    log.handlers[:] = [Writer(journal)]
+    log.handlers[0].setFormatter(logs.TextFormatter(priorities=True))
+    journal.reads.clear()
+    log.warning("first")
+    eventually(log.handlers[0]._lines.empty)
+    for _ in range(4):
+        log.warning("line")
+    journal.reads.set()
+    log.handlers[0].flush()
+
+    assert ["<4>first", "<4>log lines lost here lines=3", "<4>line"] == journal.text.splitlines()
+
+
+def test_flush_gives_up_on_a_journal_that_hangs(log, journal, monkeypatch):
+    monkeypatch.setattr(logs, "FLUSH_S", 0.01)
+    journal.reads.clear()
+    log.warning("line")
+
+    log.handlers[0].flush()
+    assert "" == journal.text
+
+
+@pytest.mark.parametrize("fault", [BrokenPipeError(), ValueError("I/O operation on closed file")])
+def test_a_journal_that_is_gone_ends_nothing(fault, log, journal):
+    journal.fault = fault
+    log.warning("lost")
+    log.handlers[0].flush()
+    journal.fault = None
+    log.warning("line")
+    log.handlers[0].flush()
+
+    assert "line\n" == journal.text
+
+
+PROGRAM = """
+import logging
+from observerd.logs import set_up
+set_up("info", "text", {})
+for number in range(5_000):
+    logging.getLogger("observerd").info("line %d", number)
+print("done", flush=True)
+"""
+
+
+def test_a_process_that_ends_has_written_every_line():
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert "line 4999" == ended.stderr.splitlines()[-1].partition("info    ")[2]
+    assert 5_000 == len(ended.stderr.splitlines())
+
+
+def test_a_process_whose_standard_error_nobody_reads_goes_on_and_ends():
+    """5,000 lines are more than a pipe takes."""
+    reader, writer = os.pipe()
+    try:
+        command = [sys.executable, "-c", PROGRAM]
+        ended = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=writer, text=True, timeout=60, check=False
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+    assert ("done\n", 0) == (ended.stdout, ended.returncode)
