@@ -14,6 +14,7 @@ from observerd import signals
 from observerd.bell import Bell
 from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, ON_REQUEST, Consumer, Phase
 from observerd.core.events import (
+    Cause,
     Discard,
     DrainRequested,
     End,
@@ -150,7 +151,7 @@ class Service:
     def _note(self, event: Event, crew: Crew) -> None:
         match event:
             case Finished(message):
-                self._bells.pop(message.id).close()
+                self._silence(message)
             case Reloaded(jobs):
                 crew.runner.jobs = jobs
 
@@ -174,17 +175,25 @@ class Service:
             case Discard(message):
                 self._carry(message, crew.runner.discard)
             case End(message, cause, grace_s):
-                self._bells[message.id].ring(cause, grace_s)
+                self._ring(message, cause, grace_s)
+
+    def _ring(self, message: Message, cause: Cause, grace_s: float | None) -> None:
+        # None: it could not be started, and Finished is in the inbox already.
+        if bell := self._bells.get(message.id):
+            bell.ring(cause, grace_s)
+
+    def _silence(self, message: Message) -> None:
+        if bell := self._bells.pop(message.id, None):
+            bell.close()
 
     def _carry(self, message: Message, life: Callable[[Message, Bell], Finished]) -> None:
-        bell = self._bells[message.id] = Bell()
-        thread = threading.Thread(
-            target=self._live, args=(message, bell, life), name=f"run-{message.id}", daemon=True
-        )
         try:
-            thread.start()
-        except RuntimeError as error:
-            # No thread to be had: the message comes back when its visibility timeout is over.
+            bell = self._bells[message.id] = Bell()
+            threading.Thread(
+                target=self._live, args=(message, bell, life), name=f"run-{message.id}", daemon=True
+            ).start()
+        except (OSError, RuntimeError) as error:
+            # No descriptor or no thread to be had: the message comes back when its visibility timeout ends.
             back_in_s = self._consumer.limits.visibility_timeout_s
             report = Report(reason=str(error), settled="left alone")
             self._inbox.put(Finished(message, Outcome.CRASHED, back_in_s=back_in_s, report=report))

@@ -1,0 +1,365 @@
+"""A fleet of daemons as processes, the queue that they share, and what befalls them."""
+
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.chaos.accounts import Facts, Life
+from tests.chaos.ledger import Tampered, read
+from tests.chaos.proxy import FAIR, FOUL, Proxy
+from tests.daemon import Daemon
+from tests.fake_logs import GROUP, LogsServer
+from tests.fake_sqs import FakeSqs
+from tests.support import eventually
+
+VISIBILITY_S = 3.0
+# How often each kind is sent; "stranger" is a job that no worker knows, "garbage" no request at all.
+MIX = {"quick": 8, "slow": 5, "long": 1, "flaky": 2, "failing": 1, "refusing": 1, "stranger": 1, "garbage": 1}
+JOB_KINDS = ("quick", "slow", "long", "flaky", "failing", "refusing")
+LEDGER_PROGRAM = Path(__file__).with_name("ledger.py")
+
+
+class Sample(NamedTuple):
+    """What a worker had at one moment of its life."""
+
+    at: float
+    worker: str
+    rss_bytes: int
+    descriptors: int
+    threads: int
+    zombies: int
+
+
+class Fleet:
+    """with Fleet(directory, size) as fleet: so many running workers on one queue."""
+
+    def __init__(self, directory, size, seed=0):
+        self.directory = directory
+        self.ledger = directory / "ledger"
+        self.ledger.touch()
+        self.random = random.Random(seed)
+        self.kinds = {}
+        self.hurt = {}
+        """When each life was hurt by us, by the worker's name."""
+        self.samples = []
+        self.befallen = Counter()
+        self.faults = []
+        """What went wrong with the workers themselves."""
+        self._bodies = {}
+        self._later = []
+        self._told_to_leave = set()
+        self._lives = [0] * size
+        self._all = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self):
+        enter = self._stack.enter_context
+        self.sqs = enter(FakeSqs())
+        self.sqs.queues["jobs"].redrive = "dead"
+        self.network = enter(Proxy(self.sqs.port, self.random.random()))
+        self._logs = enter(LogsServer())
+        self.cloudwatch = enter(Proxy(int(self._logs.url.rsplit(":", 1)[1]), self.random.random()))
+        self.workers = [self._start(place) for place in range(len(self._lives))]
+        return self
+
+    def __exit__(self, *_):
+        for worker in self._all:
+            with contextlib.suppress(ProcessLookupError):
+                self._signal(worker, signal.SIGCONT)
+        self._stack.close()
+
+    def _start(self, place):
+        self._lives[place] += 1
+        name = f"w{place}.{self._lives[place]}"
+        directory = self.directory / name
+        directory.mkdir()
+        worker = Daemon(
+            self.sqs,
+            directory,
+            self._jobs(name),
+            environ={"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": f"http://127.0.0.1:{self.cloudwatch.port}"},
+            queue_url=f"http://127.0.0.1:{self.network.port}/000000000000/jobs",
+            slots=3,
+            visibility_timeout=f"{VISIBILITY_S:g}s",
+            exit_action="stay",
+            log_group=GROUP,
+            flush_timeout="1s",
+        )
+        worker.name, worker.lasting = name, place == 0
+        self._all.append(worker)
+        self.hurt[name] = []
+        return self._stack.enter_context(worker)
+
+    def _jobs(self, name):
+        program = [sys.executable, "-I", "-S", str(LEDGER_PROGRAM), str(self.ledger)]
+        return "".join(
+            f"[job.{kind}]\ncommand = {json.dumps([*program, kind])}\nattempts = 3\nbackoff = '0.4s'\n"
+            f"timeout = '60s'\ngrace = '1s'\nenvironment = {{ WORKER = '{name}' }}\n"
+            for kind in JOB_KINDS
+        )
+
+    # ---- work
+
+    def send(self, count):
+        for kind in self.random.choices(list(MIX), list(MIX.values()), k=count):
+            number = len(self.kinds)
+            body = json.dumps({"job": kind, "payload": number})
+            if kind == "garbage":
+                body = f"\x01{{not a request {number}"
+            message_id = self.sqs.send(body)
+            self.kinds[message_id], self._bodies[body] = kind, message_id
+
+    def live(self, for_s, until=lambda: False):
+        """Let time pass, with what befalls the fleet meanwhile; whether until() came true."""
+        ends_at = time.monotonic() + for_s
+        while time.monotonic() < ends_at and not until():
+            now = time.monotonic()
+            due = [each for each in self._later if each[0] <= now]
+            self._later = [each for each in self._later if each[0] > now]
+            for _, act in due:
+                act()
+            self._replace_the_dead()
+            time.sleep(0.02)
+        return until()
+
+    def settle(self, for_s):
+        """Mend everything, and let the fleet finish its work."""
+        while self._later:
+            self.live(0.1)
+        self.network.weather, self.network.cut, self.cloudwatch.cut = FAIR, False, False
+        self.sqs.mend()
+        return self.live(for_s, until=self._is_done)
+
+    def _is_done(self):
+        self._hasten()
+        return not self.sqs.bodies()
+
+    def _hasten(self):
+        """A backoff that is longer than any lease need not be waited for."""
+        soon = time.monotonic() + VISIBILITY_S
+        with self.sqs._changed:
+            for held in self.sqs.queues["jobs"].messages:
+                if held.visible_at > soon + 1.0:
+                    held.visible_at = soon
+            self.sqs._changed.notify_all()
+
+    def _replace_the_dead(self):
+        for place, worker in enumerate(self.workers):
+            status = worker.process.poll()
+            if status is not None:
+                if not self._was_to_end(worker, status):
+                    self.faults.append(f"{worker.name} left with status {status}: {worker.lines[-5:]}")
+                self.workers[place] = self._start(place)
+
+    def _was_to_end(self, worker, status):
+        if worker.name in self._told_to_leave:
+            # A second TERM may find nobody at home any more, when all is said and done.
+            return status == 0 or (status == -signal.SIGTERM and worker.said("leaving"))
+        return status == -signal.SIGKILL and self.hurt[worker.name]
+
+    # ---- what befalls it
+
+    def befall(self, name):
+        self.befallen[name] += 1
+        getattr(self, name)()
+
+    def kill(self):
+        worker = self._victim()
+        self._hurt(worker)
+        worker.process.kill()
+
+    def leave(self):
+        """A stop, and soon another one that ends its jobs."""
+        worker = self._victim()
+        self._told_to_leave.add(worker.name)
+        worker.signal(signal.SIGTERM)
+        self._in(0.5, lambda: self._signal(worker, signal.SIGTERM))
+
+    def stand_still(self):
+        """A machine is paused beyond the leases of its jobs, as a hypervisor may do."""
+        worker = self._victim()
+        self._hurt(worker)
+        self._signal(worker, signal.SIGSTOP)
+        jobs = _descendants(worker.process.pid)
+        for pid in jobs:
+            _send(pid, signal.SIGSTOP)
+        self._in(VISIBILITY_S + 1.5, lambda: self._go_on(worker, jobs))
+
+    def _go_on(self, worker, jobs):
+        """The daemon first: how far a job comes in the same instant is the scheduler's secret."""
+        fenced = [pid for pid in jobs if pid in _descendants(worker.process.pid) and _is_job(pid)]
+        self._signal(worker, signal.SIGCONT)
+        if worker.process.poll() is None:
+            eventually(lambda: not any(_is_job(pid) for pid in fenced))
+        for pid in jobs:
+            _send(pid, signal.SIGCONT)
+
+    def foul_weather(self):
+        self.network.weather = FOUL
+        self._in(3.0, lambda: setattr(self.network, "weather", FAIR))
+
+    def cut_off(self):
+        self.network.cut = True
+        self._in(0.7, lambda: setattr(self.network, "cut", False))
+
+    def throttle(self):
+        self._sqs_answers("ThrottlingException", 400)
+
+    def outage(self):
+        self._sqs_answers("ServiceUnavailable", 503)
+
+    def _sqs_answers(self, code, status):
+        fault = self.sqs.fail("*", "error", code=code, status=status)
+        self._in(0.8, lambda: self.sqs.faults.remove(fault))
+
+    def no_cloudwatch(self):
+        self.cloudwatch.cut = True
+        self._in(2.0, lambda: setattr(self.cloudwatch, "cut", False))
+
+    def clock_step(self):
+        self.sqs.clock_offset_s = self.random.choice((-86_400.0, -60.0, 0.0, 60.0, 86_400.0))
+
+    def no_descriptors(self):
+        """As with a process limit, nothing can be started, and less still can be opened."""
+        worker = self._victim()
+        in_use = max(map(int, _names(f"/proc/{worker.process.pid}/fd")), default=0)
+        self._limit(worker, resource.RLIMIT_NOFILE, in_use + self.random.randint(0, 4))
+
+    def no_memory(self):
+        worker = self._victim()
+        size = int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        self._limit(worker, resource.RLIMIT_AS, size + 1_000_000)
+
+    def _limit(self, worker, kind, soft):
+        _, hard = resource.prlimit(worker.process.pid, kind)
+        resource.prlimit(worker.process.pid, kind, (soft, hard))
+        self._in(1.5, lambda: self._unlimit(worker, kind, hard))
+
+    def _unlimit(self, worker, kind, hard):
+        if worker.process.poll() is None:
+            resource.prlimit(worker.process.pid, kind, (hard, hard))
+
+    def _victim(self):
+        """A worker that nothing has befallen yet. The first one is spared, to see how it ages."""
+        fresh = [
+            worker
+            for worker in self.workers
+            if not worker.lasting
+            and worker.process.poll() is None
+            and not self.hurt[worker.name]
+            and worker.name not in self._told_to_leave
+        ]
+        return self.random.choice(fresh or self.workers[1:])
+
+    def _hurt(self, worker):
+        self.hurt[worker.name].append(time.monotonic())
+
+    def _in(self, seconds, act):
+        self._later.append((time.monotonic() + seconds, act))
+
+    @staticmethod
+    def _signal(worker, number):
+        if worker.process.poll() is None:
+            worker.process.send_signal(number)
+
+    # ---- what is to be seen of it
+
+    def sample(self):
+        for worker in self.workers:
+            pid = worker.process.pid
+            with contextlib.suppress(OSError, StopIteration):
+                status = dict(
+                    line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+                )
+                self.samples.append(
+                    Sample(
+                        time.monotonic(),
+                        worker.name,
+                        int(status["VmRSS"].split()[0]) * 1024,
+                        len(_names(f"/proc/{pid}/fd")),
+                        int(status["Threads"]),
+                        sum(_state(child) == "Z" for child in _children(pid)),
+                    )
+                )
+
+    def facts(self):
+        return Facts(
+            kinds=self.kinds,
+            entries=self._entries(),
+            lives={each.name: Life(tuple(self.hurt[each.name]), self._undeleted(each)) for each in self._all},
+            deleted=[held.id for held in self.sqs.queues["jobs"].deleted],
+            left=[held.id for held in self.sqs.queues["jobs"].messages],
+            dead={
+                self._bodies[held.body]: {
+                    name.removeprefix("Observerd"): each["StringValue"]
+                    for name, each in held.attributes.items()
+                }
+                for held in self.sqs.queues["dead"].messages
+            },
+        )
+
+    def _entries(self):
+        try:
+            return read(self.ledger)
+        except Tampered as fault:
+            self.faults.append(str(fault))
+            return []
+
+    @staticmethod
+    def _undeleted(worker):
+        return frozenset(
+            line["message_id"] for line in worker.said("run ended") if line["settled"] != "deleted"
+        )
+
+    def jobs_left(self):
+        return [pid for pid in map(int, filter(str.isdigit, _names("/proc"))) if _is_job(pid, self.ledger)]
+
+
+def _is_job(pid, ledger=""):
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
+    return str(LEDGER_PROGRAM) in command and str(ledger) in command and _state(pid) != "Z"
+
+
+def _state(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "X"
+
+
+def _descendants(pid):
+    found = []
+    for child in _children(pid):
+        found += [child, *_descendants(child)]
+    return found
+
+
+def _children(pid):
+    found = []
+    with contextlib.suppress(OSError):
+        for task in _names(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    return found
+
+
+def _names(directory):
+    try:
+        return os.listdir(directory)  # noqa: PTH208 the names, at once: they vanish meanwhile
+    except OSError:
+        return []
+
+
+def _send(pid, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

@@ -1,0 +1,81 @@
+"""The main thread's loop: what it shows after each event, and what it survives."""
+
+import queue
+from types import SimpleNamespace
+
+import pytest
+
+from observerd.core.consumer import Consumer, Limits
+from observerd.core.events import Cause, End, Exit, Message, Outcome, Poll, Received, StopRequested
+from observerd.service import LATE_S, POLL_LIMIT_S, Crew, Service
+from observerd.systemd import Notifier
+
+
+class Shown(list):
+    """A board that keeps all that it was shown: (event, when something must have happened by)."""
+
+    def show(self, event, _, now, overdue_at):
+        self.append((event, None if overdue_at is None else overdue_at - now))
+
+
+def served(*events, **limits):
+    """What is shown when these happen, one after the other, and then a stop and the end of the poll."""
+    inbox, orders = queue.SimpleQueue(), []
+    consumer = Consumer(Limits(**{"idle_timeout_s": None, **limits}), 0.0)
+    service = Service(consumer, inbox, Notifier({}), "jobs")
+    crew = _crew(orders)
+    service.first_poll(crew.receiver)
+    for event in (*events, StopRequested("SIGTERM"), Received()):
+        inbox.put(event)
+    shown = Shown()
+    left = service.run(crew, (), shown)
+    assert isinstance(left, Exit)
+    return shown, orders
+
+
+def _crew(orders):
+    hand = SimpleNamespace(order=orders.append)
+    return Crew(hand, hand, hand, hand, runner=SimpleNamespace(live=None))
+
+
+def test_while_a_poll_is_on_its_way_its_answer_is_waited_for():
+    shown, orders = served(Received())
+
+    event, in_s = shown[0]
+    assert isinstance(event, Received)
+    assert 2 == sum(isinstance(order, Poll) for order in orders)
+    assert POLL_LIMIT_S == pytest.approx(in_s, abs=10)
+
+
+def test_what_the_consumer_means_to_do_must_not_be_long_overdue():
+    """Told to stop, it goes on to TERM after seven seconds; a main thread that hangs does not."""
+    shown, _ = served(Received(), drain_timeout_s=7.0)
+
+    event, in_s = shown[1]
+    assert isinstance(event, StopRequested)
+    assert 7.0 + LATE_S == pytest.approx(in_s, abs=5)
+
+
+@pytest.mark.parametrize(
+    ("missing", "error"),
+    [
+        ("observerd.service.Bell", OSError(24, "Too many open files")),
+        ("observerd.service.threading.Thread", RuntimeError("can't start new thread")),
+    ],
+)
+def test_a_message_that_cannot_be_carried_is_finished_and_the_service_goes_on(missing, error, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(missing, refuse)
+    inbox, crew = queue.SimpleQueue(), _crew([])
+    service = Service(Consumer(Limits(), 0.0, 0.5), inbox, Notifier({}), "jobs")
+    message = Message("m-1", "handle", "body")
+
+    service._carry(message, crew.runner.live)
+    service._perform(End(message, Cause.STOP, None), crew)
+
+    finished = inbox.get(timeout=10)
+    assert (message, Outcome.CRASHED, 120.0) == (finished.message, finished.outcome, finished.back_in_s)
+    service._note(finished, crew)
+    assert {} == service._bells
