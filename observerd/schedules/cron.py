@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from cronsim import CronSim
 
@@ -20,6 +20,8 @@ NICKNAMES = {
 }
 FIELDS = (MINUTE, HOUR, DAY, MONTH, CRON_WEEKDAY)
 LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+# No clock was put back by more than that in our century.
+LONGEST_REPEAT = timedelta(hours=3)
 _RANGE = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\w+))?", re.ASCII)
 
 
@@ -83,18 +85,53 @@ def runs(cron: Cron, zone: tzinfo, after: datetime) -> Iterator[datetime]:
     in an hour that is repeated comes once; lines with a star in minute or hour just follow the clock.
     """
     last = after
-    for local in CronSim(_for_cronsim(cron.text), after.astimezone(zone)):
-        instant = local.astimezone(UTC)
+    for instant in (_by_the_clock if cron.is_wild else _made_up_for)(cron, zone, after):
         # Two times of one line that the clock jumps over come together: one instant is one run.
         if instant > last:
             yield instant
             last = instant
 
 
+def _made_up_for(cron: Cron, zone: tzinfo, after: datetime) -> Iterator[datetime]:
+    for local in CronSim(_for_cronsim(cron.text), after.astimezone(zone)):
+        yield local.astimezone(UTC)
+
+
+def _by_the_clock(cron: Cron, zone: tzinfo, after: datetime) -> Iterator[datetime]:
+    """Whenever a clock on the wall shows a time of the line.
+
+    cronsim is asked for the times on the wall alone: with a zone it loses runs where clocks are changed by
+    half an hour.
+    """
+    start = (after.astimezone(zone) - LONGEST_REPEAT).replace(tzinfo=None)
+    again: list[datetime] = []
+    for local in CronSim(_for_cronsim(cron.text), start):
+        first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+        while again and again[0] <= first:
+            yield again.pop(0)
+        if first.astimezone(zone).replace(tzinfo=None) != local:
+            # The clock jumps over it.
+            continue
+        yield first
+        if second != first:
+            again.append(second)
+
+
 def _for_cronsim(text: str) -> str:
-    """Cronie reads FRI-SUN (and 5-0) as 5-7; cronsim knows the latter form alone."""
-    *others, weekday = text.upper().split()
-    return " ".join((*others, re.sub(r"-(SUN|0)(?=[,/]|$)", "-7", weekday)))
+    """The same times, without the forms that cronsim reads differently or not at all."""
+    return " ".join(
+        ",".join(_part_for_cronsim(field, part) for part in word.split(","))
+        for field, word in zip(FIELDS, text.split(), strict=True)
+    )
+
+
+def _part_for_cronsim(field: Field, part: str) -> str:
+    values = _range(field, part)
+    if len(values) == 1 and not part.startswith("*"):
+        # To cronsim, 4-4/2 is 4/2.
+        return str(values.start)
+    # Cronie reads FRI-SUN (and 5-0) as 5-7; cronsim knows the latter form alone.
+    return re.sub("-(SUN|0)(?=/|$)", "-7", part.upper())
 
 
 def _five(text: str) -> list[str]:

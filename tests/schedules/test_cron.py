@@ -82,3 +82,27 @@ def test_a_fixed_time_in_the_repeated_hour_comes_once_and_a_star_follows_the_clo
     assert ["10-31 00:30", "11-01 01:30"] == berlin("30 2 * * *", "2027-10-30T12:00", 2)
     repeated = ["10-31 00:00", "10-31 00:30", "10-31 01:00", "10-31 01:30", "11-01 01:00"]
     assert repeated == berlin("*/30 2 * * *", "2027-10-30T12:00", 5)
+
+
+def test_a_clock_that_is_put_back_by_half_an_hour_loses_no_run():
+    zone = ZoneInfo("Australia/Lord_Howe")
+    after = datetime(2027, 4, 3, 14, 15, tzinfo=UTC)
+    found = [each.astimezone(zone) for each in islice(runs(read_cron("*/15 1,16 * * *"), zone, after), 8)]
+
+    expected = ["01:30", "01:45", "01:30", "01:45", "16:00", "16:15", "16:30", "16:45"]
+    assert expected == [f"{at:%H:%M}" for at in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0 0 * * 0-0", "Sun Sun"),
+        ("0 0 * * 4-4/2", "Thu Thu"),
+        ("0 0 * * FRI-SUN/2", "Fri Sun"),
+        ("0 0 * * 5-0", "Fri Sat"),
+    ],
+)
+def test_forms_that_cronsim_reads_differently_mean_what_they_mean_to_cron(text, expected):
+    found = islice(runs(read_cron(text), ZoneInfo("UTC"), datetime(2026, 11, 24, tzinfo=UTC)), 2)
+
+    assert expected == " ".join(f"{at:%a}" for at in found)
