@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from observerd import signals
 from observerd.bell import Bell
-from observerd.core.consumer import KILL_WAIT_S, LONG_POLL_S, ON_REQUEST, Consumer, Phase
+from observerd.core.consumer import LONG_POLL_S, ON_REQUEST, Consumer, Phase
 from observerd.core.events import (
     Cause,
     Discard,
@@ -53,6 +53,8 @@ log = logging.getLogger(__name__)
 
 # A poll that has not come back by then never will: its client gives up ten seconds after the longest wait.
 POLL_LIMIT_S = 3.0 * LONG_POLL_S
+# A stop that makes progress is waited for; one that hangs for so long is not. As the unit's TimeoutStopSec.
+STOP_EXTENSION_S = 90.0
 # The main thread wakes when it means to, or is stuck: no loaded machine is that slow.
 LATE_S = 30.0
 
@@ -122,6 +124,8 @@ class Service:
                 for witness in witnesses:
                     witness.order(order)
                 if isinstance(order, Exit):
+                    # For what is still to be sent: log lines, notices, the end of the lifecycle hook.
+                    self._notifier.alive(STOP_EXTENSION_S)
                     return order
                 self._perform(order, crew)
             self._report(event, now)
@@ -135,12 +139,18 @@ class Service:
             return TimeUp()
 
     def _patience_s(self) -> float | None:
-        moments = [at for at in (self._consumer.wake_at(), self._watchdog_at()) if at is not None]
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+        """None: for as long as it takes."""
+        wake_at, now = self._consumer.wake_at(), time.monotonic()
+        most_s = (None if wake_at is None else max(0.0, wake_at - now), self._beat_s())
+        return min((each for each in most_s if each is not None), default=None)
 
-    def _watchdog_at(self) -> float | None:
-        limit_s = self._notifier.watchdog_s
-        return None if limit_s is None else time.monotonic() + limit_s / 2
+    def _beat_s(self) -> float | None:
+        """How often systemd must hear of us; None: never."""
+        limits_s = (self._notifier.watchdog_s, STOP_EXTENSION_S if self._is_leaving() else None)
+        return min((each / 2 for each in limits_s if each is not None), default=None)
+
+    def _is_leaving(self) -> bool:
+        return self._consumer.phase is not Phase.RUNNING
 
     def _overdue_at(self) -> float | None:
         """When there must have been an event by; None: nothing is waited for."""
@@ -212,17 +222,13 @@ class Service:
         self._is_ready = self._is_ready or isinstance(event, Received)
         if self._is_ready and (not was_ready or isinstance(event, Reloaded | ReloadFailed)):
             self._notifier.ready(status)
-        elif self._consumer.phase is not Phase.RUNNING and isinstance(event, StopRequested):
-            self._notifier.stopping(status, self._stop_may_take_s())
+        elif self._is_leaving() and isinstance(event, StopRequested):
+            self._notifier.stopping(status)
         elif status != self._status:
             self._notifier.status(status)
         self._status = status
         if self._is_healthy(now):
-            self._notifier.alive()
-
-    def _stop_may_take_s(self) -> float:
-        limits = self._consumer.limits
-        return limits.drain_timeout_s + limits.grace_s + KILL_WAIT_S + LONG_POLL_S
+            self._notifier.alive(STOP_EXTENSION_S if self._is_leaving() else None)
 
     def _is_healthy(self, now: float) -> bool:
         """Progress, not mere life: the one wait that may be long is a poll, and it has a limit."""

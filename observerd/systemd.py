@@ -28,12 +28,13 @@ class Notifier:
     def status(self, status: str) -> None:
         self._send(f"STATUS={status}")
 
-    def stopping(self, status: str, extend_s: float) -> None:
-        """Ending may take up to extend_s more than TimeoutStopSec gives."""
-        self._send(f"STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={int(extend_s * 1_000_000)}")
+    def stopping(self, status: str) -> None:
+        self._send(f"STOPPING=1\nSTATUS={status}")
 
-    def alive(self) -> None:
-        self._send("WATCHDOG=1")
+    def alive(self, extend_s: float | None = None) -> None:
+        """A sign of life. With extend_s, a stop may take so long from now, however long it has taken."""
+        extension = "" if extend_s is None else f"\nEXTEND_TIMEOUT_USEC={int(extend_s * 1_000_000)}"
+        self._send(f"WATCHDOG=1{extension}")
 
     def _send(self, text: str) -> None:
         if not self._address:

@@ -343,7 +343,7 @@ def test_systemd_is_told_ready_status_and_stopping(sqs, daemon, tmp_path):
         with daemon(environ={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as running:
             words = _until(notify, "READY=1")
             running.signal()
-            words += _until(notify, "STOPPING=1")
+            words += _until(notify, "STOPPING=1") + _until(notify, "WATCHDOG=1")
             sqs.send_job("note")  # Ends the long poll, which is never aborted.
 
             assert running.status() == 0

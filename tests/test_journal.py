@@ -167,6 +167,14 @@ def test_an_abstract_socket_is_understood():
         assert b"READY=1\nSTATUS=fine" == listener.recv(100)
 
 
+def test_a_sign_of_life_can_ask_for_more_time_to_stop():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("\0observerd-test-stop")
+        Notifier({"NOTIFY_SOCKET": "@observerd-test-stop"}).alive(1.5)
+
+        assert b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000" == listener.recv(100)
+
+
 def test_a_supervisor_that_is_gone_is_no_error():
     Notifier({"NOTIFY_SOCKET": "/nonexistent/notify"}).alive()
 

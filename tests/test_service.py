@@ -1,4 +1,4 @@
-"""The main thread's loop: what it shows after each event, and what it survives."""
+"""The main thread's loop: what it shows and tells systemd after each event, and what it survives."""
 
 import queue
 from types import SimpleNamespace
@@ -18,11 +18,22 @@ class Shown(list):
         self.append((event, None if overdue_at is None else overdue_at - now))
 
 
-def served(*events, **limits):
+class Heard(Notifier):
+    """A notifier whose messages stay here."""
+
+    def __init__(self):
+        super().__init__({})
+        self.said = []
+
+    def _send(self, text):
+        self.said.append(text.split("\n"))
+
+
+def served(*events, notifier=None, **limits):
     """What is shown when these happen, one after the other, and then a stop and the end of the poll."""
     inbox, orders = queue.SimpleQueue(), []
     consumer = Consumer(Limits(**{"idle_timeout_s": None, **limits}), 0.0)
-    service = Service(consumer, inbox, Notifier({}), "jobs")
+    service = Service(consumer, inbox, notifier or Notifier({}), "jobs")
     crew = _crew(orders)
     service.first_poll(crew.receiver)
     for event in (*events, StopRequested("SIGTERM"), Received()):
@@ -54,6 +65,25 @@ def test_what_the_consumer_means_to_do_must_not_be_long_overdue():
     event, in_s = shown[1]
     assert isinstance(event, StopRequested)
     assert 7.0 + LATE_S == pytest.approx(in_s, abs=5)
+
+
+def test_each_step_of_a_stop_asks_for_more_time():
+    notifier = Heard()
+    served(Received(), notifier=notifier)
+
+    more_time = ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=90000000"]
+    assert [["WATCHDOG=1"], more_time, more_time] == [each for each in notifier.said if "WATCHDOG=1" in each]
+    assert ["STOPPING=1", "STATUS=draining, 0/1 slots busy, queue jobs"] == notifier.said[2]
+
+
+def test_a_poll_that_is_not_answered_in_time_starves_the_watchdog(monkeypatch):
+    """Also while it stops: then nobody waits for it for longer than TimeoutStopSec."""
+    monkeypatch.setattr("observerd.service.POLL_LIMIT_S", -1.0)
+    notifier = Heard()
+    served(Received(), notifier=notifier)
+
+    more_time = ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=90000000"]
+    assert [more_time] == [each for each in notifier.said if "WATCHDOG=1" in each]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The life of a worker as an operator sees it: the real package on a real systemd, and an emulated AWS."""
 
+import pytest
+
 from tests.support import eventually
 from tests.system.cloud import INSTANCE
 
@@ -11,6 +13,9 @@ shell = "grep -q /observerd-job-hello- /proc/self/cgroup && echo hello from $(id
 command = ["/bin/sh", "-c", "echo slow begins; echo x >>/var/lib/runs; exec sleep 300"]
 user = "root"
 grace = "1s"
+[job.brief]
+command = ["/bin/sh", "-c", "echo brief begins; sleep 5; echo ended >>/var/lib/runs"]
+user = "root"
 """
 SLOW = "observerd-job-slow-*.service"
 
@@ -75,6 +80,84 @@ def test_a_stop_that_does_not_wait_gives_the_message_back(worker, cloud):
     assert "0\n" == worker.run("pgrep", "--count", "--full", "^sleep 300", check=False).stdout
     (message,) = cloud.sqs.queues["jobs"].messages
     assert message.visible_at <= cloud.sqs.now()
+
+
+def adjust(machine, **settings):
+    """Settings of the service other than the package's: shorter waits, above all."""
+    lines = "".join(f"{key}={value}\n" for key, value in settings.items())
+    machine.write("/etc/systemd/system/observerd.service.d/test.conf", f"[Service]\n{lines}")
+    machine.run("systemctl", "daemon-reload")
+
+
+def test_a_stop_waits_for_a_job_for_longer_than_systemd_would_by_itself(worker, cloud):
+    adjust(worker, TimeoutStopSec="2s")
+    start(worker, cloud)
+    cloud.sqs.send_job("brief")
+    cloud.wait_for_line("brief begins")
+    worker.run("systemctl", "stop", "observerd.service")
+
+    expected = {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
+    assert expected == worker.unit("observerd.service", *expected)
+    assert "ended\n" == worker.read("/var/lib/runs")
+    assert [] == cloud.sqs.bodies()
+
+
+def test_a_daemon_whose_poll_hangs_is_killed_and_restarted(worker, cloud):
+    """Its main thread is well: the watchdog is fed with what the poll gets done."""
+    module = "/usr/lib/observerd/observerd/service.py"
+    worker.run("sed", "--in-place", "s/^POLL_LIMIT_S = .*/POLL_LIMIT_S = 3.0/", module)
+    worker.run("sh", "-c", "rm /usr/lib/observerd/observerd/__pycache__/service.*")
+    adjust(worker, WatchdogSec="2s", RestartSec="100ms")
+    start(worker, cloud)
+    cloud.sqs.fail("ReceiveMessage", "hang")
+    worker.wait_for_unit("observerd.service", NRestarts="1")
+    cloud.sqs.mend()
+    cloud.sqs.send_job("hello")
+
+    cloud.wait_for_line("hello from observerd")
+    journal = worker.journal("observerd.service")
+    assert "Failed with result 'watchdog'." in journal
+    assert 'observerd/receiver.py", line' in journal, "where each thread stood"
+
+
+# ---- failing for good
+
+GIVEN_UP = "TerminateInstanceInAutoScalingGroup"
+
+
+def test_a_missing_queue_is_no_reason_to_try_again_and_the_instance_is_given_up(worker, cloud):
+    cloud.configure(worker, JOBS, queue_url=cloud.sqs.url("nowhere"))
+    worker.run("systemctl", "start", "observerd.service", check=False)
+
+    expected = {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78", "NRestarts": "0"}
+    worker.wait_for_unit("observerd.service", **expected)
+    worker.wait_for_unit("observerd-failed.service", ActiveState="inactive", Result="success")
+    eventually(lambda: cloud.asked("CompleteLifecycleAction"))
+    (given_up,) = cloud.asked(GIVEN_UP)
+    assert (INSTANCE, "true") == (given_up["InstanceId"], given_up["ShouldDecrementDesiredCapacity"])
+    assert "given up (failed)" in worker.journal("observerd-failed.service")
+
+
+def test_jobs_are_not_run_as_children_of_a_daemon_that_is_locked_down(worker, cloud):
+    cloud.configure(worker, JOBS, executor="direct")
+    worker.run("systemctl", "start", "observerd.service", check=False)
+
+    worker.wait_for_unit("observerd.service", ActiveState="failed", ExecMainStatus="78", NRestarts="0")
+    (told,) = [line for line in worker.journal("observerd.service").splitlines() if "executor" in line]
+    assert told.startswith('observerd: executor = "direct": this unit is locked down')
+    assert "drop-in direct.conf" in told
+
+
+@pytest.mark.parametrize(("status", "restarts"), [(64, "0"), (70, "5")])
+def test_what_comes_back_the_same_is_not_tried_again_and_what_may_pass_is_five_times(
+    status, restarts, worker, cloud
+):
+    cloud.configure(worker, JOBS)
+    adjust(worker, RestartSec="100ms", ExecStart=f"\nExecStart=/bin/sh -c 'exit {status}'")
+    worker.run("systemctl", "start", "observerd.service", check=False)
+
+    eventually(lambda: 1 == len(cloud.asked(GIVEN_UP)))
+    worker.wait_for_unit("observerd.service", ActiveState="failed", NRestarts=restarts)
 
 
 def test_a_shutdown_ends_the_jobs_and_gives_their_messages_back(worker, cloud):
