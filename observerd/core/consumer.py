@@ -394,8 +394,12 @@ class Consumer:
         if self.limits.once:
             return self._taken > 0 or self._idle_since is not None
         if self.limits.gives_up:
-            return self.given_up and (self._looked_last or (self._looked and now >= self._look_until()))
+            return self.given_up and (self._saw_all(now) or (self._looked and now >= self._look_until()))
         return self._is_idle(now)
+
+    def _saw_all(self, now: float) -> bool:
+        """What failed in the last look comes back after its backoff, and nobody would be woken for it."""
+        return self._looked_last and now >= self._busy_until
 
     def _is_idle(self, now: float) -> bool:
         if self._idle_since is None or self.limits.idle_timeout_s is None or self._member.parked:

@@ -171,9 +171,15 @@ BY_HISTORY = {
     ),
     "leaves without a last look": (
         consumer,
-        "return self.given_up and (self._looked_last or (self._looked and now >= self._look_until()))",
+        "return self.given_up and (self._saw_all(now) or (self._looked and now >= self._look_until()))",
         "return self.given_up",
         partial(play, "the instance is given up, then looked over once more"),
+    ),
+    "leaves what failed in the last look to the Wake alarm": (
+        consumer,
+        "return self._looked_last and now >= self._busy_until",
+        "return self._looked_last",
+        partial(play, "what failed in the last look is waited for"),
     ),
     "leaves before what arrived late is released": (
         consumer,
