@@ -25,7 +25,8 @@ PROMISES = {
     "dropped": "a worker that leaves by itself leaves no message in its hands",
     "outlives": "no instance outlives its work by more than the idle time and the leak bound",
     "unattended": "no message waits with nobody awake beyond the Wake alarm's bound",
-    "oscillates": "the desired capacity is never lowered over a waiting message",
+    "relied": "no message is left to the Wake alarm when its producer saw a worker wanted",
+    "oscillates": "the desired capacity is never lowered over what waits or runs",
     "killed": "no scaling ends an instance that works",
 }
 
@@ -80,6 +81,7 @@ class Books:
     """By job: who runs it now, which may be a process whose worker has forgotten it."""
     _run_of: dict[str, Run] = field(default_factory=dict)
     _buried: set[str] = field(default_factory=set)
+    _relied: set[str] = field(default_factory=set)
     _left: set[str] = field(default_factory=set)
 
     # ---- what is told
@@ -95,6 +97,10 @@ class Books:
         run.message_ids.add(message_id)
         self._run_of[message_id] = run
         self._note(run, f"message {message_id} is on the queue")
+
+    def relied(self, run_id: str) -> None:
+        """The producer wakes nobody, as it has read that a worker is wanted."""
+        self._relied.add(run_id)
 
     def undelivered(self, run_id: str, *, kept: bool) -> None:
         """The producer has given the event up; kept: into the undelivered queue."""
@@ -161,6 +167,10 @@ class Books:
 
     def run_of(self, message_id: str) -> Run:
         return self._run_of[message_id]
+
+    def relies(self, message_id: str) -> bool:
+        """Whether the message's producer has left it to a worker that was wanted already."""
+        return self._run_of[message_id].run_id in self._relied
 
     def works(self, instance_id: str) -> bool:
         """Whether a job runs on that instance."""

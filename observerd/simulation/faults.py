@@ -22,8 +22,7 @@ class Kind:
 
 
 # Faults of the cloud first, then of an instance, then of the daemon and of people. Those of which none is
-# expected have to be asked for: against never-ready stands a person alone (the Stalled alarm), and against
-# shrunk-by-hand a protection from scale-in that the daemon does not set yet.
+# expected have to be asked for: against never-ready stands a person alone (the Stalled alarm).
 KINDS = {
     "queue-down": Kind("SQS answers every call with an error", 0.3, 2, 600),
     "queue-hangs": Kind("SQS answers no call", 0.2, 2, 300),
@@ -39,6 +38,7 @@ KINDS = {
     "zone-lost": Kind("an Availability Zone and all in it is gone", 0.2, 600, 3_600),
     "dead-letter-denied": Kind("the dead-letter queue takes nothing", 0.2, 300, 3_600),
     "spot": Kind("a Spot instance is reclaimed", 0.5),
+    "rebalance": Kind("EC2 recommends to leave a Spot instance", 0.3),
     "hardware": Kind("an instance dies without a word", 0.4),
     "partition": Kind("an instance reaches nothing", 0.5, 5, 900),
     "slow-boot": Kind("the next instance needs minutes to boot", 0.2, 60, 400),
@@ -48,12 +48,24 @@ KINDS = {
     "crash-loop": Kind("the daemon dies at every start", 0.2),
     "bad-jobs": Kind("jobs fail, hang or ignore TERM", 0.6, 600, 7_200),
     "ended-by-hand": Kind("a person ends an instance", 0.3),
-    "shrunk-by-hand": Kind("a person sets the desired capacity to 0", 0.0),
+    "shrunk-by-hand": Kind("a person sets the desired capacity to 0", 0.3),
     "restarted-by-hand": Kind("a person restarts the daemon", 0.2),
+    "reloaded-by-hand": Kind("a person has the daemon reload its configuration", 0.2),
+    "drained-by-hand": Kind("a person has the daemon drain", 0.3),
 }
+
+# Faults of the network and of services: no worker dies of them, and no receive misses what waits.
+OUTSIDE = frozenset(
+    {
+        "queue-down", "queue-hangs", "slow-calls", "lost-answers", "group-down", "wake-fails",
+        "producer-fails", "fires-twice", "late-metrics", "launch-fails", "dead-letter-denied", "bad-jobs",
+        "reloaded-by-hand",
+    }
+)  # fmt: skip
 
 PRESETS = {
     "none": frozenset[str](),
+    "outside": OUTSIDE,
     "all": frozenset(name for name, kind in KINDS.items() if kind.expected),
 }
 

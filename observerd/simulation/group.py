@@ -62,6 +62,18 @@ class Software(Protocol):
     def restart(self) -> None:
         """A person restarts the program."""
 
+    def reload(self) -> None:
+        """A person has the program read its configuration again."""
+
+    def drain(self) -> None:
+        """A person has the program finish what it does, and leave."""
+
+    def taken_back(self) -> None:
+        """EC2 says that it takes the Spot instance back two minutes from now."""
+
+    def rebalance(self) -> None:
+        """EC2 says that it may take the Spot instance back."""
+
 
 @dataclass(slots=True, eq=False)
 class Instance:
@@ -70,6 +82,8 @@ class Instance:
     launched_at: float
     state: State = State.PENDING
     protected: bool = False
+    was_protected: bool = False
+    in_service_at: float = float("inf")
     runs: bool = False
     """Whether the operating system is up."""
     gone_at: float | None = None
@@ -101,6 +115,8 @@ class Group:
     draw: random.Random
     rules: Rules
     install: Callable[[Instance], Software]
+    protects_within_s: float | None
+    """How long after it is in service a worker is protected; None: the design has no such rule."""
     waits: Callable[[], float | None]
     """For how long a message that could be taken has been waiting; None: there is none."""
     stirred: Callable[[], None]
@@ -113,6 +129,8 @@ class Group:
     """How many of the next instances boot without their daemon coming up."""
     slow_boots: int = 0
     slow_boot_s: float = 0.0
+    _too_low: bool = False
+    """Whether somebody excused has lowered the capacity below what stands."""
     _reacting: bool = False
     _launch_failures: int = 0
     _count: int = 0
@@ -124,7 +142,8 @@ class Group:
         if not 0 <= capacity <= self.rules.max_size:
             raise Refusal("ValidationError")
         if capacity < self.desired:
-            self._check_no_oscillation(who)
+            self._too_low = self._too_low or who in EXCUSED
+            self._check_lowered(capacity, who)
         self._become(capacity, who)
 
     def terminate(self, instance: Instance, who: str, *, decrement: bool) -> None:
@@ -135,13 +154,18 @@ class Group:
             raise Refusal("ValidationError")
         if decrement:
             self._become(self.desired - 1, who)
+            self._check_work(self.desired, who, but=instance)
         self._end(instance, f"ended by {who}")
 
     def protect(self, instance: Instance) -> None:
         """Raises Refusal unless it is in service."""
         if instance.state is not State.IN_SERVICE:
             raise Refusal("ValidationError")
-        instance.protected = True
+        instance.protected = instance.was_protected = True
+
+    def unprotect(self, instance: Instance) -> None:
+        """Nothing of ours asks for it: it is what planted bugs do."""
+        instance.protected = False
 
     def heartbeat(self, instance: Instance) -> None:
         """Raises Refusal when no hook waits for it."""
@@ -207,11 +231,19 @@ class Group:
             self._react()
             self.stirred()
 
-    def _check_no_oscillation(self, who: str) -> None:
+    def _check_lowered(self, capacity: int, who: str) -> None:
         """A capacity lowered over a waiting message must be raised again for it."""
         waited_s = self.waits()
         if self.books.strict and waited_s is not None and waited_s > SURELY_SEEN_S and who not in EXCUSED:
             raise Broken("oscillates", f"lowered by {who} while a message has waited for {waited_s:.0f} s")
+        self._check_work(capacity, who, but=None)
+
+    def _check_work(self, capacity: int, who: str, *, but: Instance | None) -> None:
+        """Below the workers at work it must be raised again, or one of them is ended."""
+        standing = [each for each in self.instances if each.state is State.IN_SERVICE and each is not but]
+        working = sum(self.books.works(each.id) for each in standing)
+        if self.books.strict and capacity < working and not self._too_low:
+            raise Broken("oscillates", f"lowered to {capacity} by {who} while {working} work")
 
     def _react(self) -> None:
         if not self._reacting:
@@ -222,6 +254,7 @@ class Group:
     def _reconcile(self) -> None:
         self._reacting = False
         standing = [each for each in self.instances if each.state in (State.PENDING, State.IN_SERVICE)]
+        self._too_low = self._too_low and self.desired < len(standing)
         for _ in range(self.desired - len(standing)):
             self._launch()
         for _ in range(len(standing) - self.desired):
@@ -268,7 +301,7 @@ class Group:
 
     def _enter_service(self, instance: Instance) -> None:
         if instance.state is State.PENDING:
-            instance.state = State.IN_SERVICE
+            instance.state, instance.in_service_at = State.IN_SERVICE, self.clock.now
             self.clock.note(instance.id, "in service")
             instance.software.in_service()
 
@@ -283,9 +316,15 @@ class Group:
             self.clock.note("group", "could not scale in: all remaining instances are protected")
             return
         chosen = candidates[0]
-        if self.books.strict and self.books.works(chosen.id):
+        if self._ought_to_be_safe(chosen) and self.books.works(chosen.id):
             raise Broken("killed", f"scaling in chose {chosen.id}, which runs a job")
         self._end(chosen, "ended by scaling in")
+
+    def _ought_to_be_safe(self, instance: Instance) -> bool:
+        """Whether it was protected once, or has been in service for long enough to be."""
+        if self.protects_within_s is None:
+            return False
+        return instance.was_protected or self.clock.now - instance.in_service_at > self.protects_within_s
 
     def _end(self, instance: Instance, why: str) -> None:
         self.clock.note(instance.id, why)
@@ -327,5 +366,6 @@ class Group:
 
 # Long enough for any poll on its way to have brought it: a worker that does not have it is not idle.
 SURELY_SEEN_S = 45.0
-# Who may lower the capacity although a message waits: not a healthy worker's choice.
-EXCUSED = ("a person", "Leak")
+# Who may lower the capacity over work: not a healthy worker's choice. Wake sets 1 by the metric of the minute
+# before, and undoes what Grow has raised within it; protection keeps the workers that stand.
+EXCUSED = ("a person", "Leak", "Wake")

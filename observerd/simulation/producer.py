@@ -86,6 +86,7 @@ class Producer:
 
         def looked(desired: int) -> None:
             if desired:
+                self.books.relied(event.run_id)
                 then()
                 return
             self.wire.call("group", CALL, ask, lambda _: then(), not_woken)

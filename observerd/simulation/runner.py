@@ -36,6 +36,7 @@ class Surroundings:
     clock: Clock
     books: Books
     stack: Stack
+    spot_notice_s: float
     queue: Queue
     draw: random.Random
     jobs: Mapping[str, Job]

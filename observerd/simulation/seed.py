@@ -121,6 +121,18 @@ class Script:
     def restart(self) -> None:
         """There is no service to restart."""
 
+    def reload(self) -> None:
+        """Nor to reload."""
+
+    def drain(self) -> None:
+        """Nor to ask anything of."""
+
+    def taken_back(self) -> None:
+        """It does not look."""
+
+    def rebalance(self) -> None:
+        """As taken_back."""
+
     def _look(self) -> None:
         if self._instance.runs and not self.never_ready:
             self._runs = True

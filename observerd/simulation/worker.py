@@ -6,6 +6,7 @@ from typing import Any
 from observerd.core.consumer import EX_CONFIG, EX_OK, Consumer, Limits
 from observerd.core.events import (
     Discard,
+    DrainRequested,
     End,
     Event,
     Exit,
@@ -21,13 +22,24 @@ from observerd.core.events import (
     Message,
     Order,
     Poll,
+    Protect,
+    ProtectAnswer,
+    Protected,
+    RebalanceRecommended,
     Received,
     ReceiveFailed,
     ReceiveFault,
     Release,
     Released,
+    Reload,
+    Reloaded,
+    ReloadRequested,
+    Shrink,
+    SpotNoticed,
     Start,
     StopRequested,
+    TargetState,
+    TargetStateChanged,
     TimeUp,
 )
 from observerd.simulation.group import Group, Instance, State
@@ -44,6 +56,8 @@ GRACE_S = 35.0
 ORPHAN_S = 0.2
 # Between two tries of the unit that ends an instance whose daemon does not come up.
 OUTSIDE_RETRY_S = 30.0
+# observerd/metadata.py: how often the instance metadata is looked at.
+LOOK_EVERY_S = 5.0
 # A daemon in a crash loop lives this long.
 LOOP_LIFE_S = 3.0
 
@@ -60,6 +74,8 @@ def limits_of(stack: Stack) -> Limits:
         drain_timeout_s=stack.drain_timeout_s,
         grace_s=GRACE_S,
         gives_up=True,
+        hooked=True,
+        protects=True,
     )
 
 
@@ -92,6 +108,11 @@ class Worker:
         self._loops = False
         self._hung = 0
         self._leaves = False
+        self._has_tried = False
+        self._gone_at: float | None = None
+        self._rebalance = False
+        self._heard: set[str] = set()
+        """What this daemon has been told of the metadata."""
         self._back_at = 0.0
         # A monotonic clock counts from the boot, and no clock of the world's reads the same.
         self._offset_s = instance.launched_at - 100.0
@@ -108,7 +129,15 @@ class Worker:
         """Nobody tells the instance: it has to ask."""
 
     def terminating(self) -> None:
-        """As in_service."""
+        self._look_soon()
+
+    def taken_back(self) -> None:
+        self._gone_at = self._clock.now + self._world.spot_notice_s
+        self._look_soon()
+
+    def rebalance(self) -> None:
+        self._rebalance = True
+        self._look_soon()
 
     def shut_down(self) -> None:
         self._leaves = True
@@ -159,6 +188,34 @@ class Worker:
             self._restarting = True
             self._tell(StopRequested("SIGTERM"))
 
+    def reload(self) -> None:
+        self._tell(ReloadRequested())
+
+    def drain(self) -> None:
+        self._tell(DrainRequested("a person"))
+
+    # ---- the watch on the instance metadata
+
+    def _look_soon(self) -> None:
+        self._clock.after(self._world.draw.uniform(0.0, LOOK_EVERY_S), self._look, self._age)
+
+    def _look(self, age: int) -> None:
+        """Tell what is new, the most urgent first; to a daemon that has just started all of it is."""
+        for name, event in self._metadata().items():
+            if age == self._age and name not in self._heard:
+                self._heard.add(name)
+                self._tell(event)
+
+    def _metadata(self) -> dict[str, Event]:
+        known: dict[str, Event] = {}
+        if self._gone_at is not None:
+            known["spot"] = SpotNoticed("terminate", max(0.0, self._gone_at - self._clock.now))
+        if self._rebalance:
+            known["rebalance"] = RebalanceRecommended()
+        ends = self._instance.state in (State.WAITING, State.ENDING)
+        state = TargetState.TERMINATED if ends else TargetState.IN_SERVICE
+        return known | {state.value: TargetStateChanged(state)}
+
     # ---- the process
 
     def _start(self) -> None:
@@ -171,7 +228,10 @@ class Worker:
         self._consumer = self._make_consumer(limits_of(self._world.stack), self._mono(), self._jitter())
         if self._loops:
             self._clock.after(LOOP_LIFE_S, self._loop_on, self._age)
+        self._has_tried = False
+        self._heard.clear()
         self._handle(TimeUp())
+        self._look_soon()
 
     def _loop_on(self, age: int) -> None:
         if age == self._age:
@@ -204,7 +264,7 @@ class Worker:
     def _end_from_outside(self, _: object) -> None:
         if self._instance.runs:
             self._call_group(
-                lambda: self._terminate("the failure unit"),
+                lambda: self._terminate("the failure unit", Shrink.IF_ALLOWED),
                 lambda _: self._complete(),
                 lambda _: self._clock.after(OUTSIDE_RETRY_S, self._end_from_outside, None),
             )
@@ -313,10 +373,14 @@ class Worker:
             case End(message, cause, grace_s):
                 self._clock.note(self._instance.id, f"tells the job of {message.id} to end: {cause.value}")
                 self._lives[message.id].ring(cause, grace_s)
-            case GiveUp():
-                self._give_up()
+            case GiveUp(shrink):
+                self._give_up(shrink)
             case Hold():
                 self._hold()
+            case Protect():
+                self._protect()
+            case Reload():
+                self._tell(Reloaded(self._world.jobs))
             case Exit():
                 self._exit(order)
             case Ignore(message):
@@ -371,29 +435,48 @@ class Worker:
             return False
         return True
 
-    def _give_up(self) -> None:
+    def _give_up(self, shrink: Shrink) -> None:
         tell = self._told(self._age)
         self._clock.note(self._instance.id, "gives itself up")
+        tried, self._has_tried = self._has_tried, True
+
+        def ask() -> GiveUpAnswer:
+            if tried and self._instance.state is not State.IN_SERVICE:
+                return GiveUpAnswer.TERMINATING  # As Instance.give_up: the earlier answer was lost.
+            return self._terminate(self._instance.id, shrink)
 
         def answered(answer: GiveUpAnswer) -> None:
             self._clock.note(self._instance.id, f"the group answers: {answer.value}")
             tell(GaveUp(answer))
 
         self._call_group(
-            lambda: self._terminate(self._instance.id),
+            ask,
             answered,
             lambda _: answered(GiveUpAnswer.FAILED),
         )
 
-    def _terminate(self, who: str) -> GiveUpAnswer:
+    def _terminate(self, who: str, shrink: Shrink) -> GiveUpAnswer:
         """As Instance.give_up: at the minimum already means that somebody else has lowered it."""
         try:
-            self._group.terminate(self._instance, who, decrement=True)
+            self._group.terminate(self._instance, who, decrement=shrink is not Shrink.NEVER)
         except Refusal as refusal:
             if refusal.code != "ValidationError":
                 raise
             self._group.terminate(self._instance, who, decrement=False)
         return GiveUpAnswer.TERMINATING
+
+    def _protect(self) -> None:
+        tell = self._told(self._age)
+
+        def failed(fault: Exception) -> None:
+            is_early = isinstance(fault, Refusal) and fault.code == "ValidationError"
+            tell(Protected(ProtectAnswer.NOT_YET if is_early else ProtectAnswer.FAILED))
+
+        self._call_group(
+            lambda: self._group.protect(self._instance),
+            lambda _: tell(Protected(ProtectAnswer.PROTECTED)),
+            failed,
+        )
 
     def _hold(self) -> None:
         tell = self._told(self._age)
@@ -407,12 +490,12 @@ class Worker:
         consumer = self._consumer
         assert consumer is not None  # noqa: S101 it has just given the order
         self._clock.note(self._instance.id, f"the daemon exits {order.status}: {order.reason}")
-        given_up = consumer.given_up
+        ending = consumer.ending
         if order.status == EX_OK:
             self._world.books.left(self._holder)
         self._stop_process()
         self._orphan_lives()
-        if given_up:
+        if ending:
             self._leaves = True
             self._complete()
         elif self._restarting or order.status not in (EX_OK, EX_CONFIG):

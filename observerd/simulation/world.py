@@ -12,12 +12,12 @@ from observerd.core.run import Run as CoreRun
 from observerd.simulation.books import Books, Broken, Run
 from observerd.simulation.clock import Clock, Line
 from observerd.simulation.cloudwatch import MINUTE_S, Metrics, Watch
-from observerd.simulation.faults import Fault, Plan
+from observerd.simulation.faults import OUTSIDE, Fault, Plan
 from observerd.simulation.figures import Figures
 from observerd.simulation.group import ZONES, Group, Instance, Rules, Software
 from observerd.simulation.jobs import Behaviour, behaviour, job_of
 from observerd.simulation.producer import Producer
-from observerd.simulation.queue import Queue
+from observerd.simulation.queue import Queue, Stored
 from observerd.simulation.runner import Surroundings
 from observerd.simulation.stack import Alarm, Point, Stack, alarms
 from observerd.simulation.wire import Refusal, Troubles, Wire
@@ -27,6 +27,9 @@ from observerd.simulation.worker import MakeConsumer, Worker
 CALM_S = 100_000.0
 # Beyond the metrics' delay: a minute for the point, one for its arrival, one for the alarm.
 WAKE_MARGIN_S = 180.0
+# The daemon is up and asks again every few seconds; in trouble it asks after ten minutes at last, and the
+# longest trouble lasts an hour.
+PROTECTION_S, TROUBLED_PROTECTION_S = 60.0, 5_000.0
 # In a time of late metrics.
 LATE_METRICS_S = 300.0
 
@@ -76,8 +79,8 @@ class World:
         self.group = self._group()
         self.producer = self._producer()
         self._surroundings = Surroundings(
-            self.clock, self.books, self.stack, self.queue, plan.draw("workers"), self.jobs,
-            self._behave, self._bury,
+            self.clock, self.books, self.stack, self.figures.spot_notice_s, self.queue,
+            plan.draw("workers"), self.jobs, self._behave, self._bury,
         )  # fmt: skip
         self.metrics = Metrics()
         self.watches = [Watch(self.clock, alarm, partial(self._act, alarm)) for alarm in self.alarms()]
@@ -127,7 +130,7 @@ class World:
     def _group(self) -> Group:
         return Group(
             self.clock, self.figures, self.books, self.plan.draw("group"), self._rules(), self.install,
-            self._waits_s, self.stir,
+            self.protects_within_s(), self._waits_s, self.stir,
         )  # fmt: skip
 
     def _producer(self) -> Producer:
@@ -227,8 +230,20 @@ class World:
             return
         if self._unattended_since is None:
             self._unattended_since = now
+            self._check_relied(waiting)
         elif self.strict and now - self._unattended_since > self.unattended_s():
             raise Broken("unattended", f"{waiting.id} has waited for {now - self._unattended_since:.0f} s")
+
+    def _check_relied(self, waiting: Stored) -> None:
+        """A worker that dies may leave what its producer relied on; one that leaves may not."""
+        none_dies = OUTSIDE.issuperset(fault.kind for fault in self.plan.faults)
+        if self.strict and none_dies and self.books.relies(waiting.id) and not self._looked_for_long():
+            raise Broken("relied", f"{waiting.id} waits, and the last worker has left")
+
+    def _looked_for_long(self) -> bool:
+        """The last look ends after the drain limit, even if what failed in it is still to come back."""
+        latest = max(self.group.instances, key=lambda each: each.gone_at or self.clock.now)
+        return self.clock.now - latest.hook_began_at > self.stack.drain_timeout_s
 
     def outlives_s(self) -> float:
         """The idle time, an hour of the Leak alarm behind the metrics' delay, and the hook."""
@@ -236,9 +251,17 @@ class World:
         return self.stack.idle_timeout_s + leak_s + self.stack.hook_timeout_s
 
     def unattended_s(self) -> float:
-        # What was late when the fault ended still is.
-        late = any(fault.kind == "late-metrics" for fault in self.plan.faults)
-        return self.figures.metric_delay_s + WAKE_MARGIN_S + (LATE_METRICS_S if late else 0.0)
+        # A point that is later than an alarm looks back is seen by none, so the whole fault may be blind.
+        late_s = sum(
+            fault.for_s + LATE_METRICS_S for fault in self.plan.faults if fault.kind == "late-metrics"
+        )
+        return self.figures.metric_delay_s + WAKE_MARGIN_S + late_s
+
+    def protects_within_s(self) -> float | None:
+        """A minute, or what an Auto Scaling or a daemon in trouble makes of it."""
+        if not self.strict:
+            return None
+        return TROUBLED_PROTECTION_S if self.plan.faults else PROTECTION_S
 
     def _waits_s(self) -> float | None:
         waiting = self.queue.takeable()
@@ -313,7 +336,13 @@ def _slow_boot(world: World, fault: Fault) -> None:
 
 def _spot(world: World, fault: Fault) -> None:
     if instance := world.instance(fault):
+        instance.software.taken_back()
         world.clock.after(world.figures.spot_notice_s, world.group.interrupt, instance)
+
+
+def _rebalance(world: World, fault: Fault) -> None:
+    if instance := world.instance(fault):
+        instance.software.rebalance()
 
 
 def _hardware(world: World, fault: Fault) -> None:
@@ -367,6 +396,16 @@ def _restarted_by_hand(world: World, fault: Fault) -> None:
         instance.software.restart()
 
 
+def _reloaded_by_hand(world: World, fault: Fault) -> None:
+    if instance := world.instance(fault):
+        instance.software.reload()
+
+
+def _drained_by_hand(world: World, fault: Fault) -> None:
+    if instance := world.instance(fault):
+        instance.software.drain()
+
+
 FAULTS: dict[str, Callable[[World, Fault], None]] = {
     "queue-down": _service("queue"),
     "queue-hangs": _service("queue", hangs=True),
@@ -382,6 +421,7 @@ FAULTS: dict[str, Callable[[World, Fault], None]] = {
     "zone-lost": _lose_zone,
     "dead-letter-denied": _service("dead-letter"),
     "spot": _spot,
+    "rebalance": _rebalance,
     "hardware": _hardware,
     "partition": _partition,
     "slow-boot": _slow_boot,
@@ -393,4 +433,6 @@ FAULTS: dict[str, Callable[[World, Fault], None]] = {
     "ended-by-hand": _ended_by_hand,
     "shrunk-by-hand": _shrunk_by_hand,
     "restarted-by-hand": _restarted_by_hand,
+    "reloaded-by-hand": _reloaded_by_hand,
+    "drained-by-hand": _drained_by_hand,
 }

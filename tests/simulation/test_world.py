@@ -1,11 +1,10 @@
-"""The real core in the world of virtual time: promises kept, and planted bugs found."""
+"""The real core in the world of virtual time: promises kept."""
 
 import pytest
 
 from observerd.simulation.command import kinds_of
 from observerd.simulation.crontab import BadCrontab, read_crontab
 from observerd.simulation.faults import PRESETS, draw_plan
-from observerd.simulation.runner import Life
 from observerd.simulation.seed import SeedWorld
 from observerd.simulation.tally import percentile
 from observerd.simulation.world import World
@@ -33,17 +32,6 @@ def test_the_seeds_design_needs_about_ten_minutes_for_a_daily_job():
     histories = [SeedWorld(draw_plan(seed, 1.0, nightly, ())).play() for seed in range(60)]
     delays = sorted(run.delay_s for each in histories for run in each.runs if run.delay_s is not None)
     assert 400 < percentile(delays, 0.5) < 900
-
-
-def test_a_message_deleted_before_the_work_is_found(monkeypatch):
-    execute = Life._exec
-
-    def delete_first(self, run):
-        self._world.queue.delete(self.message, self._holder)
-        execute(self, run)
-
-    monkeypatch.setattr(Life, "_exec", delete_first)
-    assert "deleted" == first_broken(10, kinds=())
 
 
 def test_a_crontab_fault_names_its_line():
