@@ -47,7 +47,7 @@ def convert(cron: Cron, timezone: str, *, like_cron: bool, since: date) -> tuple
 
     like_cron: also in the nights when clocks are changed, where the two differ: those from since on.
     """
-    if like_cron and cron.every_hour and _shifts_by_whole_hours(timezone, since.year):
+    if like_cron and cron.is_wild and cron.every_hour and _shifts_by_whole_hours(timezone, since.year):
         why = "it comes in every hour of every day, and UTC has no hour that is skipped or repeated"
         return (Part("", _expression(cron, "*", "?"), "UTC", why),)
     parts = tuple(

@@ -74,6 +74,14 @@ def test_what_comes_in_every_hour_is_told_in_utc_where_clocks_change_by_whole_ho
     assert ["cron(0/5 * * * ? *) Asia/Tokyo"] == expressions("*/5 * * * *", "Asia/Tokyo", like_cron=True)
 
 
+def test_hours_that_are_named_are_no_star_and_keep_cron_s_rules_for_fixed_times():
+    """19 past every hour, but once alone in the hour that is repeated."""
+    assert [
+        "cron(19 * * * ? *) Europe/Berlin",
+        "cron(0 1 ? 3 1L *) UTC",
+    ] == expressions("19 0-23 * * *", like_cron=True)
+
+
 def test_without_a_rule_the_coming_dates_are_named_and_past_ones_are_not():
     """Only some of the nights are those of the 29th, so no Sunday's rule holds."""
     found = expressions("30 2 29 * *", "Europe/Berlin", like_cron=True)
