@@ -15,7 +15,7 @@ from observerd.core.units import duration_text
 from observerd.schedules.cron import runs
 from observerd.schedules.reading import Entry, Refusal, read_crontab
 from observerd.schedules.schedule import Schedule, Schedules, is_address, known_zone, table_text, toml_key
-from observerd.schedules.wrapping import Unwrapped, argv, lock_of, name_of, unwrap
+from observerd.schedules.wrapping import Unwrapped, argv, leaves_a_process, lock_of, name_of, unwrap
 
 # What cron gives to a job, in Debian and in cronie, where the crontab says nothing else.
 CRON_PATH = "/usr/bin:/bin"
@@ -109,6 +109,8 @@ def _line(entry: Entry, settings: Settings, shared: frozenset[str], taken: set[s
     schedule.parts(settings.now.date())
     taken.add(name)
     notes = [*entry.notes, *unwrapped.notes, *of_environment]
+    if leaves_a_process(unwrapped.command):
+        notes.append("a single & leaves a process behind: it is ended when the command has (wait for it)")
     if lock_of(unwrapped.command) in shared:
         lock = lock_of(entry.command)
         notes.append(f"flock is kept: other lines take {lock} too (it holds on one worker alone)")

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -173,9 +174,15 @@ def _zone(value: Any) -> str:
 
 def known_zone(name: str) -> str:
     """The name, if it is in the IANA database. Raises ValueError."""
-    if name not in available_timezones():
+    if name not in _zones():
         raise ValueError(f"not a time zone: {name!r} (write an IANA name such as Europe/Berlin)")
     return name
+
+
+@cache
+def _zones() -> set[str]:
+    """Opens 600 files: too much to do for every line of a crontab."""
+    return available_timezones()
 
 
 def _cron(value: Any) -> Cron:

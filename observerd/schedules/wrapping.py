@@ -67,6 +67,12 @@ def argv(command: str) -> list[str] | None:
     return None if words[0] in _BUILTINS or ("/" in words[0] and not words[0].startswith("/")) else words
 
 
+def leaves_a_process(command: str) -> bool:
+    """Whether something is started in the background, and nobody waits for it."""
+    plain = _outside_quotes(command)
+    return re.search(r"(?<![&>])&(?![&>])", plain) is not None and re.search(r"\bwait\b", plain) is None
+
+
 def name_of(command: str) -> str:
     """A name for the job, from the program that it runs: "run-parts /etc/cron.daily" is "cron.daily"."""
     while guard := _GUARD.match(command):

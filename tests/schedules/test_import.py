@@ -12,6 +12,7 @@ import pytest
 from cloudformation.template import HERE
 from observerd.config import load
 from observerd.schedules import show
+from observerd.schedules.importing import Settings, import_crontab
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 CRONTAB = """\
@@ -69,3 +70,28 @@ def test_the_template_is_clean_and_imports_what_schedule_yaml_imports(imported):
     lint = [Path(sys.executable).parent / "cfn-lint", "--template", out / "schedules.json"]
     done = subprocess.run(lint, cwd=out, capture_output=True, text=True, check=False)
     assert ("", 0) == (done.stdout, done.returncode)
+
+
+def lines_of(crontab):
+    """What becomes of the lines of a user's crontab: their jobs and notes."""
+    settings = Settings(False, "batch", "UTC", True, lambda _user: "/", NOW)
+    return import_crontab("crontab", crontab, settings, set()).lines
+
+
+@pytest.mark.parametrize(
+    ("command", "leaves"),
+    [
+        ("/opt/daily &", True),
+        ("/opt/daily&", True),
+        ("/opt/a & /opt/b", True),
+        ("/opt/a & /opt/b & wait", False),
+        ("/opt/a && /opt/b", False),
+        ("/opt/a > /var/log/a 2>&1 && /opt/b", False),
+        ("/opt/a &>/dev/null", False),
+        ("echo 'a & b'", False),
+    ],
+)
+def test_a_command_that_leaves_a_process_behind_is_noted(command, leaves):
+    [line] = lines_of(f"0 1 * * * {command}\n")
+
+    assert leaves == any("leaves a process behind" in note for note in line.notes)
