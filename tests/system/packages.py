@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-SOURCES = ("LICENSE", "README.md", "CHANGELOG.md", "docs", "observerd", "packaging", "requirements")
+SOURCES = (
+    *("LICENSE", "README.md", "CHANGELOG.md"),
+    *("docs", "monitoring", "observerd", "packaging", "requirements"),
+)
 
 
 def build(into, root=ROOT, command=(), **environ):
@@ -28,8 +31,10 @@ def copy_of_sources(into):
 
 
 def with_version(root, version):
-    """The sources in root, as those of another version."""
+    """The sources in root, as those of another version, with other defaults."""
     spec, module = root / "packaging/rpm/observerd.spec", root / "observerd/__init__.py"
+    with (root / "docs/examples/observerd.toml").open("a") as defaults:
+        defaults.write(f"# Of {version}.\n")
     spec.write_text(re.sub(r"(?m)^(Version: +).*", rf"\g<1>{version}", spec.read_text()))
     module.write_text(re.sub(r'"[0-9.]+"', f'"{version}"', module.read_text()))
     return root
