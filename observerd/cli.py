@@ -225,6 +225,10 @@ def _add_run(parser: _Parser) -> None:
     until = parser.add_mutually_exclusive_group()
     until.add_argument("--once", action="store_true", help="take one message, or find none, and leave")
     until.add_argument("--drain", action="store_true", help="leave when the queue is empty")
+    parser.add_argument(
+        "--shadow", dest="executor", action="store_const", const="shadow",
+        help="do everything but the jobs' commands, beside a cron that still runs them",
+    )  # fmt: skip
     parser.add_argument("--queue-url", metavar="URL", help="instead of the configured queue")
     parser.add_argument("--slots", metavar="N", help="how many jobs may run at once")
     parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
@@ -293,7 +297,7 @@ def _add_what(parser: _Parser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    flags = {name: getattr(arguments, name) for name in ("queue_url", "slots", "log_level")}
+    flags = {name: getattr(arguments, name) for name in ("queue_url", "slots", "log_level", "executor")}
     loaded = _load(arguments, flags, need_queue=True)
     reread = _reader(arguments, flags)
     if arguments.daemonize:

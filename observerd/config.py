@@ -406,10 +406,11 @@ class Config:
         _choice("show", "hide"), "show", "Whether the status page has the last lines of runs that failed."
     )
     executor: str = _key(
-        _choice("auto", "direct", "systemd"),
+        _choice("auto", "direct", "systemd", "shadow"),
         "auto",
         "How jobs are started: each in a unit by `systemd`, or as children of the daemon by `direct`."
-        " `auto` is `systemd` where that is PID 1 and observerd is root.",
+        " `auto` is `systemd` where that is PID 1 and observerd is root. `shadow` does everything but start"
+        " them.",
     )
     default_user: str = _key(
         _USER, "observerd", "Whom a job runs as that names no user, where the daemon is root."
