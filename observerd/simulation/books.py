@@ -27,7 +27,7 @@ PROMISES = {
     "unattended": "no message waits with nobody awake beyond the Wake alarm's bound",
     "relied": "no message is left to the Wake alarm when its producer saw a worker wanted",
     "oscillates": "the desired capacity is never lowered over what waits or runs",
-    "killed": "no scaling ends an instance that works",
+    "killed": "scaling in ends no instance that works or takes work",
 }
 
 
@@ -81,6 +81,8 @@ class Books:
     """By job: who runs it now, which may be a process whose worker has forgotten it."""
     _run_of: dict[str, Run] = field(default_factory=dict)
     _buried: set[str] = field(default_factory=set)
+    condemned: set[str] = field(default_factory=set)
+    """Instances that ought to have been protected when scaling in chose them."""
     _relied: set[str] = field(default_factory=set)
     _left: set[str] = field(default_factory=set)
 
@@ -121,6 +123,8 @@ class Books:
         beside = self.running.setdefault(run.job, [])
         if beside and self.strict:
             raise Broken("twice", f"{run.job} is started on {holder} while it runs on {beside[0]}")
+        if self.strict and holder.partition(".")[0] in self.condemned:
+            raise Broken("killed", f"{run.job} is started on {holder}, which scaling in has chosen")
         beside.append(holder)
         run.attempts.append(Attempt(holder, self.clock.now))
         self._note(run, f"starts on {holder} for {message_id}")

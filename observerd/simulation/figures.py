@@ -27,7 +27,6 @@ class Figures:
     lambda_retry_s: float = _figure(
         60.0, "Lambda guide, asynchronous invocation: a minute before the first retry, two before the second"
     )
-    lambda_timeout_s: float = _figure(55.0, "cloudformation/observerd.yaml, Producer.Timeout")
     call_low_s: float = _figure(0.005, "one call to SQS or Auto Scaling within a region, measured by many")
     call_high_s: float = _figure(0.08, "as call_low_s")
     queue_sleeps_after_s: float = _figure(

@@ -84,6 +84,8 @@ class Instance:
     protected: bool = False
     was_protected: bool = False
     in_service_at: float = float("inf")
+    left_to_people: bool = False
+    """Whether nothing of ours ends it any more, and an alarm has called somebody."""
     runs: bool = False
     """Whether the operating system is up."""
     gone_at: float | None = None
@@ -316,8 +318,10 @@ class Group:
             self.clock.note("group", "could not scale in: all remaining instances are protected")
             return
         chosen = candidates[0]
-        if self._ought_to_be_safe(chosen) and self.books.works(chosen.id):
-            raise Broken("killed", f"scaling in chose {chosen.id}, which runs a job")
+        if self._ought_to_be_safe(chosen):
+            self.books.condemned.add(chosen.id)
+            if self.books.works(chosen.id):
+                raise Broken("killed", f"scaling in chose {chosen.id}, which runs a job")
         self._end(chosen, "ended by scaling in")
 
     def _ought_to_be_safe(self, instance: Instance) -> bool:

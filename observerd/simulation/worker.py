@@ -49,13 +49,13 @@ from observerd.simulation.stack import Stack
 from observerd.simulation.wire import Limit, Refusal, Wire
 
 # observerd/aws.py: what each client waits for an answer, and how often it asks.
-POLL, EXTEND, GROUP = Limit(30.0), Limit(5.0), Limit(5.0, 2)
+POLL, EXTEND, GROUP = Limit(30.0), Limit(5.0), Limit(5.0)
 # observerd/core/job.py's default grace, and its GRACE_MARGIN_S.
 GRACE_S = 35.0
 # The warden, or systemd: a job outlives its daemon by this much.
 ORPHAN_S = 0.2
-# Between two tries of the unit that ends an instance whose daemon does not come up.
-OUTSIDE_RETRY_S = 30.0
+# The Stalled alarm has rung after twenty minutes, and somebody has got up.
+PERSON_S = 3_600.0
 # observerd/metadata.py: how often the instance metadata is looked at.
 LOOK_EVERY_S = 5.0
 # A daemon in a crash loop lives this long.
@@ -256,18 +256,29 @@ class Worker:
             self._clock.after(stack.restart_s, self._start)
 
     def _fail(self) -> None:
-        """OnFailure=: the instance is ended from outside, and tries for as long as it takes."""
+        """OnFailure=: the instance is ended from outside."""
         self._leaves = True
         self._clock.note(self._instance.id, "the daemon is given up by systemd")
-        self._end_from_outside(None)
+        self._end_from_outside(self._world.stack.failed_turns)
 
-    def _end_from_outside(self, _: object) -> None:
-        if self._instance.runs:
-            self._call_group(
-                lambda: self._terminate("the failure unit", Shrink.IF_ALLOWED),
-                lambda _: self._complete(),
-                lambda _: self._clock.after(OUTSIDE_RETRY_S, self._end_from_outside, None),
-            )
+    def _end_from_outside(self, turns: int) -> None:
+        if not self._instance.runs:
+            return
+        if not turns:
+            self._clock.note(self._instance.id, "is left to people")
+            self._instance.left_to_people = True
+            self._clock.after(PERSON_S, self._end_by_a_person)
+            return
+        again_s = self._world.stack.failed_turn_s
+        self._call_group(
+            lambda: self._terminate("the failure unit", Shrink.IF_ALLOWED),
+            lambda _: self._complete(),
+            lambda _: self._clock.after(again_s, self._end_from_outside, turns - 1),
+        )
+
+    def _end_by_a_person(self) -> None:
+        if self._instance.state is State.IN_SERVICE:
+            self._group.terminate(self._instance, "a person", decrement=False)
 
     def _orphan_lives(self) -> None:
         for life in self._lives.values():

@@ -214,7 +214,7 @@ class World:
     def _check_instances(self) -> None:
         now, bound_s = self.clock.now, self.outlives_s()
         for instance in self.group.alive():
-            if instance.software.works():
+            if instance.software.works() or instance.left_to_people:
                 instance.workless_since = now
             elif self.strict and now - instance.workless_since > bound_s:
                 raise Broken(
@@ -225,7 +225,7 @@ class World:
         now = self.clock.now
         waiting = self.queue.takeable()
         self._waiting_since = None if waiting is None else waiting.visible_at
-        if waiting is None or self.group.someone_is_awake():
+        if waiting is None or self.group.someone_is_awake() or self._is_left_to_people():
             self._unattended_since = None
             return
         if self._unattended_since is None:
@@ -233,6 +233,9 @@ class World:
             self._check_relied(waiting)
         elif self.strict and now - self._unattended_since > self.unattended_s():
             raise Broken("unattended", f"{waiting.id} has waited for {now - self._unattended_since:.0f} s")
+
+    def _is_left_to_people(self) -> bool:
+        return any(each.left_to_people for each in self.group.alive())
 
     def _check_relied(self, waiting: Stored) -> None:
         """A worker that dies may leave what its producer relied on; one that leaves may not."""
