@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-system test-vm test-packages system-packages rpm lint bench clean
+.PHONY: demo test test-system test-vm test-packages system-packages rpm lint bench soak clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demo $(ARGS)
@@ -49,6 +49,10 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/cfn-lint
 	$(BIN)/yamllint --strict cloudformation
+
+# An hour of a fleet in trouble: ARGS="--minutes 20 --svg FILE" for less.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos.soak $(ARGS)
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m bench $(ARGS)
