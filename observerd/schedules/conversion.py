@@ -54,16 +54,7 @@ def convert(cron: Cron, timezone: str, *, like_cron: bool, since: date) -> tuple
         Part(label, _expression(cron, day, weekday), timezone, why)
         for label, day, weekday, why in _days(cron)
     )
-    for part in parts:
-        _check(part)
     return parts + (tuple(_made_up(cron, parts, timezone, since)) if like_cron else ())
-
-
-def _check(part: Part) -> None:
-    try:
-        eventbridge.read_expression(part.expression)
-    except eventbridge.BadExpression as fault:
-        raise CannotConvert(f"as an expression it {fault} (split the line in two)") from None
 
 
 def _expression(cron: Cron, day: str, weekday: str) -> str:

@@ -132,7 +132,8 @@ def _split_stdin(text: str) -> tuple[str, str | None]:
     pieces = [piece.replace("\\%", "%") for piece in re.split(r"(?<!\\)%", text)]
     if len(pieces) == 1:
         return pieces[0], None
-    return pieces[0], "\n".join(pieces[1:]) + "\n"
+    text = "\n".join(pieces[1:])
+    return pieces[0], text if text.endswith("\n") or not text else f"{text}\n"
 
 
 def _description(comments: Iterable[str]) -> str:

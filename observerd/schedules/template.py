@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from observerd.schedules.conversion import Part
+from observerd.schedules.conversion import CannotConvert, Part
 from observerd.schedules.schedule import Schedule, Schedules, missed_after_h
 
 # CloudFormation quotas: a template body given to the API as it is, and resources in a template.
@@ -25,10 +25,16 @@ def render(schedules: Schedules, now: datetime) -> list[str]:
     """Templates, each to be deployed as a stack of its own, in the order of the file.
 
     A schedule's logical ids are made of its name alone, so a changed line is an update of its own resources.
+    Raises CannotConvert.
     """
     templates: list[str] = []
     current: Resources = _subscriptions(schedules)
     for group in _groups(schedules, now):
+        if not _fits(group):
+            raise CannotConvert(
+                f"{next(iter(group))} alone is more than the {BODY_LIMIT_BYTES:,} bytes of a template"
+                " (have the job fetch a payload of that size)"
+            )
         if current and not _fits(current | group):
             templates.append(_text(current))
             current = {}

@@ -46,6 +46,16 @@ def test_a_line_becomes_these_expressions(text, expected):
     assert [f"{each} Europe/Berlin" for each in expected] == expressions(text)
 
 
+def test_the_longest_expression_that_a_line_can_become_is_within_scheduler_s_256_characters():
+    """Two of every three numbers: more of them would be ranges, and other patterns are steps."""
+    minutes, hours, days = (",".join(str(each) for each in range(n) if each % 3) for n in (60, 24, 32))
+    [found] = convert(
+        read_cron(f"{minutes} {hours} {days} 1,2,4,5,7,8,10,11 *"), "UTC", like_cron=True, since=SINCE
+    )
+
+    assert 254 == len(found.expression)
+
+
 def test_days_that_must_both_match_and_cannot_be_said_are_refused():
     with pytest.raises(CannotConvert, match="wants both to match"):
         convert(read_cron("0 0 */2 * 1"), "UTC", like_cron=True, since=SINCE)

@@ -95,3 +95,22 @@ def test_a_command_that_leaves_a_process_behind_is_noted(command, leaves):
     [line] = lines_of(f"0 1 * * * {command}\n")
 
     assert leaves == any("leaves a process behind" in note for note in line.notes)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("0 1 * * * cat%one%two", "one\ntwo\n"),
+        ("0 1 * * * cat%one%", "one\n"),
+        ("0 1 * * * cat%", ""),
+        (r"0 1 * * * cat%100\% sure", "100% sure\n"),
+        (r"0 1 * * * date +\%F", None),
+    ],
+)
+def test_what_follows_a_percent_sign_is_standard_input_as_cron_has_it(line, expected):
+    [found] = lines_of(line + "\n")
+
+    assert expected == found.entry.stdin
+    if expected is not None:
+        done = subprocess.run(("sh", "-c", found.job["shell"]), capture_output=True, text=True, check=True)
+        assert expected == done.stdout
