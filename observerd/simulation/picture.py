@@ -143,12 +143,13 @@ def _dots(name: str, delays: Sequence[float], middle: float) -> Iterator[str]:
 
 
 def _marks(delays: Sequence[float], top: float) -> Iterator[str]:
-    for label, share in (("median", 0.5), ("99 %", 0.99)):
+    # One to the left of its line, the other to the right: the lines may be close together.
+    for label, share, side in (("median", 0.5, "end"), ("99 %", 0.99, "")):
         value = percentile(delays, share)
         if value is not None:
             x = _delay_x(value)
             yield f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{top + 22}" y2="{top + 96}"/>'
-            yield _text(x, top + 18, f"{label} {seconds_text(value)}", "mid")
+            yield _text(x, top + 18, f"{label} {seconds_text(value)}", side)
 
 
 def _axis(top: float, bottom: float) -> str:
