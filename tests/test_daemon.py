@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -476,28 +477,89 @@ def test_every_fault_of_the_configuration_is_told_at_once(daemon):
 # ---- in the background
 
 
-def test_it_goes_to_the_background_under_a_lock(sqs, daemon, tmp_path):
-    pidfile, log = tmp_path / "pid", tmp_path / "log"
-    arguments = ["--daemonize", "--pidfile", str(pidfile), "--log-file", str(log)]
-    with daemon(arguments) as first:
-        assert first.status() == 0
-        sqs.wait_for(lambda fake: "ReceiveMessage" in fake.calls)
-        pid = int(pidfile.read_text())
-        try:
-            second = subprocess.run(
-                (sys.executable, "-m", "observerd", "run", "--config", first.config, *arguments),
-                cwd=ROOT,
-                env=first.environ,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            sqs.send_job("note")
-            first.wait_for_ledger("note")
-        finally:
-            os.kill(pid, signal.SIGTERM)
-            eventually(lambda: not is_running(pid))
+@pytest.fixture
+def in_background(sqs, daemon, tmp_path):
+    """in_background(**config) is a started daemon and its process's id; killed at the end."""
+    started = []
 
-    assert (second.returncode, f"already running as process {pid}" in second.stderr) == (75, True)
-    assert '"message": "leaving"' in log.read_text()
+    def start(**config):
+        arguments = ["--daemonize", "--pidfile", str(tmp_path / "pid"), "--log-file", str(tmp_path / "log")]
+        polls = sqs.calls.count("ReceiveMessage")
+        with daemon(arguments, **config) as launcher:
+            assert launcher.status() == 0
+        sqs.wait_for(lambda fake: fake.calls.count("ReceiveMessage") > polls)
+        started.append(int((tmp_path / "pid").read_text()))
+        return launcher, started[-1]
+
+    yield start
+    for pid in filter(is_running, started):
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda pid=pid: not is_running(pid))
+
+
+def start_again(launcher):
+    """A second start of the same: its status, and what it says to the terminal."""
+    done = subprocess.run(
+        (sys.executable, "-m", "observerd", "run", "--config", launcher.config, *launcher.arguments),
+        cwd=ROOT, env=launcher.environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_in_the_background_it_holds_a_lock_and_told_to_stop_it_sees_its_job_to_the_end(
+    sqs, in_background, tmp_path
+):
+    # With no slot free there is no poll whose end it would wait for.
+    launcher, pid = in_background(slots=1)
+    sqs.send_job("until")
+    launcher.wait_for_ledger("start")
+    refused = start_again(launcher)
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: '"message": "stop requested"' in (tmp_path / "log").read_text())
+    (tmp_path / "ledger.go").touch()
+    eventually(lambda: not is_running(pid))
+
+    pidfile = tmp_path / "pid"
+    assert (75, f"observerd: already running as process {pid} ({pidfile} is locked)\n") == refused
+    assert ["start", "end"] == [line.split()[0] for line in ledger(launcher)]
+    assert [] == sqs.bodies()
+    last = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    assert "leaving" == last["message"], "the log is whole"
+
+
+def test_in_the_background_it_is_cut_off_from_where_it_was_started(in_background, tmp_path):
+    with (tmp_path / "inherited").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        _, pid = in_background()
+    process = Path(f"/proc/{pid}")
+    opened = {entry.name: str(entry.readlink()) for entry in (process / "fd").iterdir()}
+
+    assert ["/dev/null", *[str(tmp_path / "log")] * 2] == [opened[name] for name in "012"]
+    assert str(tmp_path / "inherited") not in opened.values()
+    assert Path("/") == (process / "cwd").readlink()
+    assert os.getsid(0) != os.getsid(pid) != pid, "no terminal can become its own"
+    assert "Umask:\t0027" in (process / "status").read_text().splitlines()
+
+
+def test_a_pidfile_that_a_killed_daemon_left_is_no_obstacle(in_background, tmp_path):
+    _, first = in_background()
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: not is_running(first))
+    # As after a reboot: that number is another's now, and longer than ours.
+    (tmp_path / "pid").write_text(f"{os.getpid()}0000\n")
+    _, second = in_background()
+
+    assert second != first
+    assert is_running(second)
+    assert f"{second}\n" == (tmp_path / "pid").read_text()
+
+
+def test_what_ends_it_in_the_background_is_in_its_log(sqs, daemon, tmp_path):
+    """The terminal has gone by then."""
+    log = tmp_path / "log"
+    arguments = ["--daemonize", "--pidfile", str(tmp_path / "pid"), "--log-file", str(log)]
+    with daemon(arguments, queue_url=sqs.url("nowhere")) as launcher:
+        assert launcher.status() == 0
+
+    eventually(lambda: log.exists() and "nowhere" in log.read_text())
+    eventually(lambda: not is_running(int((tmp_path / "pid").read_text())))
