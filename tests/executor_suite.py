@@ -288,10 +288,11 @@ def test_a_job_that_ignores_term_is_killed_after_its_grace(lab):
 
 def test_the_bell_tells_every_process_of_the_job_and_leaves_it_its_grace(lab):
     join = lab.start(
-        "(trap 'echo child; exit' TERM; while :; do sleep 0.05; done) &"
-        "trap 'wait; echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+        "(trap 'echo child; exit' TERM; echo child up; while :; do sleep 0.05; done) &"
+        "trap 'wait; echo bye; exit 0' TERM; echo parent up; while :; do sleep 0.05; done"
     )
-    lab.wait_for(b"up")
+    lab.wait_for(b"child up\n")
+    lab.wait_for(b"parent up\n")
 
     lab.bell.ring(Cause.STOP, None)
 
@@ -350,7 +351,7 @@ def test_an_error_of_ours_leaves_no_process(lab):
 
 def test_sixteen_at_once_are_told_apart_and_leave_no_descriptor(lab):
     lab.run("/bin/true")
-    before, ended = descriptors(), []
+    before, ended = len(descriptors()), []
 
     def one(number):
         bell = Bell()
@@ -364,7 +365,8 @@ def test_sixteen_at_once_are_told_apart_and_leave_no_descriptor(lab):
         thread.join(60)
 
     assert list(range(16)) == sorted(ended)
-    assert before == descriptors()
+    # How many, not which: what earlier tests left is closed, and its number used again, at any time.
+    assert before >= len(descriptors())
 
 
 KILLED = """

@@ -293,7 +293,7 @@ def test_an_error_of_ours_leaves_no_process(bell, warden):
 def test_sixty_four_at_once_leave_no_descriptor_and_no_zombie(warden):
     run(sh("true"), first := Bell(), warden)
     first.close()
-    before, ended = descriptors(), []
+    before, ended = len(descriptors()), []
 
     def one(number):
         bell = Bell()
@@ -307,7 +307,8 @@ def test_sixty_four_at_once_leave_no_descriptor_and_no_zombie(warden):
         thread.join(60)
 
     assert list(range(64)) == sorted(ended)
-    assert before == descriptors()
+    # How many, not which: what earlier tests left is closed, and its number used again, at any time.
+    assert before >= len(descriptors())
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert [] == [child for child in children if "Z" in _state(child)]
 
