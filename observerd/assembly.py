@@ -18,12 +18,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from observerd.aws import Clients, is_ec2
-from observerd.config import Config, Loaded
+from observerd.config import Loaded
 from observerd.core.consumer import EX_OK, IDLE, ON_REQUEST, Consumer, Limits
 from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Protect, Release, Reload
 from observerd.core.job import Job, time_to_end_s
 from observerd.crew import Hand
 from observerd.executors import choice
+from observerd.keys import Config
 from observerd.receiver import receive_or_release
 from observerd.reload import Reloading
 from observerd.service import Crew, Service, Witness

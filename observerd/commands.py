@@ -8,10 +8,13 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from observerd.config import JOB_KEYS, Kind, Loaded, config_keys, key_of, one_line
+from observerd.config import Loaded
 from observerd.core.job import Job
+from observerd.core.lines import one_line
 from observerd.core.units import duration_text
 from observerd.executors import choice
+from observerd.keys import JOB_KEYS, config_keys, key_of
+from observerd.kinds import Kind
 
 # Variables with such names hold what must not stand in a terminal's history or a ticket.
 _SECRET = re.compile("PASSWORD|PASSWD|SECRET|TOKEN|KEY", re.IGNORECASE)

@@ -12,7 +12,6 @@ import errno
 import functools
 import os
 import re
-import reprlib
 import shlex
 import stat
 import tomllib
@@ -25,39 +24,21 @@ import attrs
 from cattrs import BaseConverter, ClassValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
-from observerd.core.job import JOB_NAME, TIMEOUT_LIMIT_S, VISIBILITY_LIMIT_S, Job
-from observerd.core.settlement import BACKOFF_CAP_S
-from observerd.core.units import duration_s, duration_text, size_bytes, size_text
+from observerd.core.job import JOB_NAME, Job
+from observerd.core.lines import one_line
+from observerd.keys import JOB_KEYS, Config, config_keys, key_of
+from observerd.kinds import JOB_VARIABLES, Kind, shown
 
 DEFAULT_FILE = Path("/etc/observerd/observerd.toml")
 # A configuration is read whole into memory. Nobody writes a megabyte of it by hand.
 FILE_LIMIT_BYTES = 1 << 20
 PREFIX = "OBSERVERD_"
-# What a job's own environment bears: observerd may be called from inside a job.
-JOB_VARIABLES = frozenset(
-    PREFIX + name
-    for name in (
-        "JOB",
-        "RUN_ID",
-        "SCHEDULED_TIME",
-        "SCHEDULE",
-        "ATTEMPT",
-        "MESSAGE_ID",
-        "DEADLINE",
-        "LOG_STREAM",
-        "PAYLOAD",
-        "WARDEN",
-    )
-)
 # Kubernetes sets these for a service that happens to be called observerd.
 _SERVICE_LINK = re.compile(PREFIX + r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
-
-
-T = TypeVar("T")
-
-
 # Where what is no key here does stand.
 _ELSEWHERE = {"job": "jobs are defined in jobs.d/*.toml", "name": "the name stands in [job.NAME]"}
+
+T = TypeVar("T")
 
 
 class BadConfig(Exception):
@@ -67,443 +48,10 @@ class BadConfig(Exception):
     serve, and for nothing else.
     """
 
-    def __init__(self, faults: tuple[str, ...], config: "Config | None" = None) -> None:
+    def __init__(self, faults: tuple[str, ...], config: Config | None = None) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
         self.config = config or Config()
-
-
-# ---- kinds of values
-
-
-class Kind(NamedTuple):
-    """A kind of value: how it is described, read from TOML, and written again."""
-
-    form: str
-    read: Callable[[object], Any]
-    """Raises ValueError, each line of it "what: value (what next)"."""
-    write: Callable[[Any], Any] = lambda value: value
-    numeric: bool = False
-    """Whether the digits of an environment variable or a flag mean a number."""
-
-
-class _Short(reprlib.Repr):
-    """Values as faults show them: cut short, and true and false as TOML writes them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = self.maxother = 60
-
-    def repr_bool(self, value: bool, _: int) -> str:  # noqa: FBT001 reprlib calls it so
-        return str(value).lower()
-
-
-_SHORT = _Short()
-
-
-def one_line(text: str) -> str:
-    """Text with whatever would break a line, or act on a terminal, escaped."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def _fault(what: str, value: object, next_: str) -> ValueError:
-    return ValueError(f"{what}: {_SHORT.repr(value)}" + (f" ({next_})" if next_ else ""))
-
-
-def _duration(least_s: float, most_s: float, why: str = "") -> Kind:
-    bounds = f"{duration_text(least_s)} to {duration_text(most_s)}"
-
-    def read(value: object) -> float:
-        seconds = _seconds(value)
-        if not least_s <= seconds <= most_s:
-            raise _fault(f"must be {bounds}", value, why)
-        return float(seconds)
-
-    return Kind(f"duration, {bounds}", read, duration_text, numeric=True)
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    try:
-        return duration_s(value)  # type: ignore[arg-type]  # It refuses every other type.
-    except ValueError:
-        raise _fault("not a duration", value, 'write "90s", "15m", "2h" or "1h30m"') from None
-
-
-def _whole(least: int, most: int, why: str = "") -> Kind:
-    def read(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise _fault("must be a whole number", value, f"write {least} to {most}")
-        if not least <= value <= most:
-            raise _fault(f"must be {least} to {most}", value, why)
-        return value
-
-    return Kind(f"whole number, {least} to {most}", read, numeric=True)
-
-
-def _choice(*names: str) -> Kind:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or value not in names:
-            raise _fault("not known", value, f"write {', '.join(names[:-1])} or {names[-1]}")
-        return value
-
-    return Kind(", ".join(f'"{name}"' for name in names), read)
-
-
-def _text(form: str, pattern: str, example: str) -> Kind:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value) or not value.isprintable():
-            raise _fault(f"not a {form}", value, f"write it like {example!r}")
-        return value
-
-    return Kind(form, read)
-
-
-def _optional(kind: Kind) -> Kind:
-    """Empty means not set: TOML has no null for a later layer to take a value back with."""
-    return kind._replace(
-        form=f"{kind.form}, or empty", read=lambda value: None if value == "" else kind.read(value)
-    )
-
-
-def _url_of(example: str) -> Callable[[object], str]:
-    return lambda value: _url(value, example)
-
-
-def _url(value: object, example: str = "https://sqs.REGION.amazonaws.com/ACCOUNT/NAME") -> str:
-    from urllib.parse import urlsplit  # noqa: PLC0415 pathlib and boto3 load it anyway, and not every command does
-
-    text = value if isinstance(value, str) and value.isprintable() and " " not in value else ""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(text)
-        # Asking for the port checks it.
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return text
-    raise _fault("not a URL", value, f"write {example}")
-
-
-def _ping_url(value: object) -> str:
-    try:
-        return _url(value)
-    except ValueError:
-        raise _fault("not a URL", value, "write https://hc-ping.com/UUID") from None
-
-
-def _listen(value: object) -> str:
-    text = value if isinstance(value, str) else " "
-    found = re.fullmatch(r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", text)
-    if text and (found is None or int(found[1]) >= 1 << 16):
-        raise _fault("not an address to listen on", value, "write '127.0.0.1:9748'")
-    return text
-
-
-def _command(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _fault("must be a list of strings", value, 'write ["/path", "argument"]')
-    if not value or not value[0]:
-        raise _fault("names no program", value, "write its path first")
-    if any("\0" in each for each in value):
-        raise _fault("holds a NUL character", value, "no argument can")
-    if "/" in value[0] and not value[0].startswith("/"):
-        raise _fault("relative path", value[0], "write the whole path, or a bare name to look up in PATH")
-    return tuple(value)
-
-
-def _shell(value: object) -> tuple[str, ...]:
-    if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise _fault("must be a shell command", value, "write one string")
-    return ("/bin/sh", "-c", value)
-
-
-def _environment(value: object) -> Mapping[str, str]:
-    if not isinstance(value, dict):
-        raise _fault("must be a table of strings", value, 'write { NAME = "value" }')
-    faults = [fault for name, text in value.items() if (fault := _variable_fault(name, text))]
-    if faults:
-        raise ValueError("\n".join(map(str, faults)))
-    return MappingProxyType(dict(value))
-
-
-def _variable_fault(name: str, text: object) -> ValueError | None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        return _fault("not a variable's name", name, "letters, digits and _")
-    if name in JOB_VARIABLES:
-        return _fault("cannot be set", name, "observerd sets it for each run")
-    if not isinstance(text, str) or "\0" in text:
-        return _fault(f"{name} must be a string", text, "write it in quotes")
-    return None
-
-
-def _directory(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise _fault("not an absolute path", value, "write it from / on")
-    return value
-
-
-def _file(value: object) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or not value.isprintable():
-        raise _fault("not a file's path", value, "write it from / on")
-    return value
-
-
-def _exit_codes(value: object) -> frozenset[int]:
-    # type() and not isinstance(): true is no exit code.
-    if not isinstance(value, list) or not all(type(each) is int and 0 <= each <= 255 for each in value):  # noqa: PLR2004 wait(2) keeps 8 bits
-        raise _fault("must be a list of exit codes", value, "write numbers from 0 to 255")
-    return frozenset(value)
-
-
-def _some_exit_codes(value: object) -> frozenset[int]:
-    if value == []:
-        raise _fault("lists none", value, "the job could never succeed")
-    return _exit_codes(value)
-
-
-def _size(value: object) -> int:
-    try:
-        return size_bytes(value)  # type: ignore[arg-type]  # It refuses every other type.
-    except ValueError:
-        raise _fault("not a size", value, 'write "512M" or "2G"') from None
-
-
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _fault("must be true or false", value, "without quotes")
-    return value
-
-
-_SWITCH = Kind("true, false", _switch)
-_URL = Kind("URL", _url)
-_TOPIC = "arn:aws:sns:eu-west-1:123456789012:alerts"
-_FILE = Kind("path of a file", _file)
-_USER = _text("user name", r"[^\s:/]+", "batch")
-_ENVIRONMENT = Kind("table of strings", _environment, dict)
-_EXIT_CODES = Kind("list of 0 to 255", _exit_codes, sorted)
-_SOME_EXIT_CODES = Kind("list of 0 to 255", _some_exit_codes, sorted)
-
-# ---- the keys
-
-
-def _key(kind: Kind, default: Any, help_: str) -> Any:
-    """A key of the file. Its name there is the attribute's without the unit."""
-    return attrs.field(default=default, metadata={"kind": kind, "help": help_})
-
-
-# Nothing compares configurations; each method not generated is time saved at every start.
-@attrs.frozen(eq=False)
-class Config:
-    """observerd's own settings. Attributes that end in _s are seconds."""
-
-    queue_url: str = _key(_URL, "", "The queue to serve. `run` and `send` need it.")
-    dead_letter_queue_url: str | None = _key(
-        _optional(_URL), None, "Where failed messages go. Default: as the queue's redrive policy says."
-    )
-    region: str | None = _key(
-        _optional(_text("region", r"[a-z0-9-]+", "eu-west-1")),
-        None,
-        "The AWS region. Default: taken from the queue's URL, or as the AWS tools find it.",
-    )
-    slots: int = _key(_whole(1, 256), 1, "How many jobs may run at once.")
-    visibility_timeout_s: float = _key(
-        _duration(3, VISIBILITY_LIMIT_S, "SQS hides a message for 12 hours at most"),
-        120.0,
-        "How long a message stays hidden after the last sign of life. Renewed at every third of it.",
-    )
-    idle_timeout_s: float = _key(
-        _duration(0, 604_800, 'exit_action = "stay" never leaves'),
-        120.0,
-        "With nothing to do for this long, leave.",
-    )
-    max_uptime_s: float | None = _key(
-        _optional(_duration(60, 2_592_000)),
-        None,
-        "Older than this, leave as soon as there is nothing to do. Default: age does not matter.",
-    )
-    drain_timeout_s: float = _key(
-        _duration(0, VISIBILITY_LIMIT_S, "no job runs longer than SQS lends its message"),
-        3_600.0,
-        "How long running jobs may go on after a request to stop. Then they get TERM.",
-    )
-    exit_action: str = _key(
-        _choice("auto", "terminate", "exit", "poweroff", "stay"),
-        "auto",
-        "What leaving means: `terminate` this instance and shrink its group, `exit` the daemon, `poweroff`"
-        " the machine, or `stay` and never leave for idleness. `auto` terminates on EC2 and exits elsewhere.",
-    )
-    auto_scaling_group: str | None = _key(
-        _optional(_text("group name", r".{1,255}", "cron-workers")),
-        None,
-        "The group this instance is in. Default: asked of the instance metadata.",
-    )
-    lifecycle_hook: str | None = _key(
-        _optional(_text("hook name", r"[A-Za-z0-9_/-]{1,255}", "drain")),
-        None,
-        "The group's terminating lifecycle hook, completed on the way out.",
-    )
-    log_group: str | None = _key(
-        _optional(_text("log group name", r"[.\-_/#A-Za-z0-9]{1,512}", "/observerd/jobs")),
-        None,
-        "The CloudWatch Logs group for the jobs' output. Default: the journal only.",
-    )
-    stack: str | None = _key(
-        _optional(_text("stack name", r"[A-Za-z][A-Za-z0-9-]{0,127}", "cron")),
-        None,
-        "The name that this system's CloudWatch metrics bear as Stack. Default: it has none of them.",
-    )
-    notify_topic: str | None = _key(
-        _optional(
-            _text("topic's ARN", r"arn:[a-z-]+:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,261}", _TOPIC)
-        ),
-        None,
-        "The SNS topic that is told when a run has failed for good, and when its job succeeds again.",
-    )
-    cloudwatch_metrics: str = _key(
-        _choice("job", "stack", "both", "off"),
-        "job",
-        "What CloudWatch's metrics of runs are kept for: each `job` of the stack, the `stack`, or `both`"
-        " (each costs by the month). Missed-run alarms need `job`.",
-    )
-    log_level: str = _key(
-        _choice("debug", "info", "warning", "error"), "info", "What observerd logs of itself."
-    )
-    log_format: str = _key(
-        _choice("auto", "text", "json"),
-        "auto",
-        "How observerd's own lines look. `auto` is text, with priorities where the journal reads them.",
-    )
-    metrics_listen: str = _key(
-        Kind("HOST:PORT, or empty", _listen),
-        "127.0.0.1:9748",
-        "Where Prometheus metrics and the status page are served. Empty: nowhere.",
-    )
-    metrics_hosts: str = _key(
-        _text("list of host names", r"[A-Za-z0-9. -]*", "worker-1.example.com proxy.example.com"),
-        "",
-        "Names, separated by spaces, by which browsers and Prometheus may ask for them. IP addresses,"
-        " `localhost` and the machine's own name always work.",
-    )
-    metrics_tls_certificate: str | None = _key(
-        _optional(_FILE), None, "PEM file with a certificate, and its chain, for HTTPS. Default: plain HTTP."
-    )
-    metrics_tls_key: str | None = _key(_optional(_FILE), None, "PEM file with that certificate's key.")
-    metrics_tls_client_ca: str | None = _key(
-        _optional(_FILE),
-        None,
-        "PEM file with the authorities whose client certificates are let in, and no others.",
-    )
-    metrics_textfile_directory: str | None = _key(
-        _optional(Kind("absolute path", _directory)),
-        None,
-        "Where to leave, at exit, files for node_exporter's textfile collector. Default: nowhere.",
-    )
-    metrics_push_url: str | None = _key(
-        _optional(Kind("URL", _url_of("http://pushgateway.example.com:9091"))),
-        None,
-        "The push gateway to leave metrics with at exit. Default: none.",
-    )
-    status_output: str = _key(
-        _choice("show", "hide"), "show", "Whether the status page has the last lines of runs that failed."
-    )
-    executor: str = _key(
-        _choice("auto", "direct", "systemd", "shadow"),
-        "auto",
-        "How jobs are started: each in a unit by `systemd`, or as children of the daemon by `direct`."
-        " `auto` is `systemd` where that is PID 1 and observerd is root. `shadow` does everything but start"
-        " them.",
-    )
-    default_user: str = _key(
-        _USER, "observerd", "Whom a job runs as that names no user, where the daemon is root."
-    )
-    job_environment: Mapping[str, str] = _key(
-        _ENVIRONMENT,
-        attrs.Factory(lambda: MappingProxyType({})),
-        "Variables that every job gets. A later table replaces an earlier one.",
-    )
-    flush_timeout_s: float = _key(
-        _duration(0, 300), 5.0, "How long the end of a run waits for CloudWatch Logs to take its last lines."
-    )
-
-
-class JobKey(NamedTuple):
-    kind: Kind
-    help: str
-    enforced: bool = True
-    """Whether the direct executor does what it says."""
-
-
-JOB_KEYS: Mapping[str, JobKey] = {
-    "command": JobKey(
-        Kind("list of strings", _command, list),
-        "The program, by path or by a name in PATH, and its arguments.",
-    ),
-    "shell": JobKey(Kind("string", _shell), "A line for /bin/sh instead of `command`."),
-    "user": JobKey(_USER, "Whom it runs as. Default: `default_user`."),
-    "working_directory": JobKey(Kind("absolute path", _directory), "Where it starts."),
-    "environment": JobKey(_ENVIRONMENT, "Variables on top of `job_environment`."),
-    "timeout": JobKey(
-        _duration(
-            0.1,
-            TIMEOUT_LIMIT_S,
-            "SQS takes a message back 12 hours after it was received, and the end of a run needs a little",
-        ),
-        "How long it may run. Then its processes get TERM.",
-    ),
-    "grace": JobKey(_duration(0, 600), "Time between TERM and KILL."),
-    "attempts": JobKey(
-        _whole(1, 10, "the queue itself gives up after 10 receives"),
-        "How often it is started at most. Then its message goes to the dead-letter queue.",
-    ),
-    "backoff": JobKey(
-        _duration(0, BACKOFF_CAP_S), "Wait before the second attempt. Doubles with each, up to 15 minutes."
-    ),
-    "max_lateness": JobKey(
-        _duration(0, 1_209_600, "SQS keeps a message for 14 days at most"),
-        "Later than this it is recorded as missed and not run. Default: any lateness will do.",
-    ),
-    "success_exit_codes": JobKey(_SOME_EXIT_CODES, "Exit codes that mean success."),
-    "no_retry_exit_codes": JobKey(_EXIT_CODES, "Exit codes after which another attempt is pointless."),
-    "nice": JobKey(_whole(-20, 19), "Scheduling priority, as nice(1) counts."),
-    "description": JobKey(_text("line of text", r".{0,200}", "Feeds the store"), "For people."),
-    "ping_url": JobKey(
-        _optional(Kind("URL", _ping_url)),
-        "A monitor to be told of start, success and failure, in the form of healthchecks.",
-    ),
-    "memory_max": JobKey(
-        Kind("size", _size, size_text), "The most memory it may use, e.g. 512M.", enforced=False
-    ),
-    "tasks_max": JobKey(_whole(1, 4_194_304), "The most processes and threads it may have.", enforced=False),
-    "cpu_quota": JobKey(
-        _text("percentage", r"[1-9][0-9]{0,4}%", "50%"), "The most CPU time, of one CPU.", enforced=False
-    ),
-    "cpu_weight": JobKey(
-        _whole(1, 10_000), "Its share of the CPUs where they are short; others have 100.", enforced=False
-    ),
-    "io_weight": JobKey(
-        _whole(1, 10_000), "Its share of the disks where they are short; others have 100.", enforced=False
-    ),
-    "sandbox": JobKey(
-        _SWITCH, "Whether it gets a /tmp of its own and less of a view of the system.", enforced=False
-    ),
-    "metadata_access": JobKey(
-        _SWITCH,
-        "Whether it may reach the instance metadata service, and so use the instance's role.",
-        enforced=False,
-    ),
-}
-
-
-def key_of(attribute: str) -> str:
-    """The key of a Config's or Job's attribute: keys bear no unit."""
-    return attribute.removesuffix("_s")
-
-
-def config_keys() -> dict[str, "attrs.Attribute[Any]"]:
-    """Config's attributes by their keys; metadata holds "kind" and "help"."""
-    return {key_of(each.name): each for each in attrs.fields(Config)}
-
-
-# ---- what load() answers
 
 
 @attrs.frozen(eq=False)
@@ -664,7 +212,7 @@ def _job_tables(reading: "_Reading", file: Path) -> dict[str, object]:
     tables = table.get("job", {})
     if isinstance(tables, dict):
         return tables
-    reading.fault(file, "job", f"must be a table: {_SHORT.repr(tables)} (write [job.NAME])")
+    reading.fault(file, "job", f"must be a table: {shown(tables)} (write [job.NAME])")
     return {}
 
 
@@ -674,7 +222,7 @@ def _job(reading: "_Reading", file: Path, name: str, table: object) -> Job | Non
     if not JOB_NAME.fullmatch(name):
         reading.fault(file, label, "not a job name (letters, digits, '.', '_' and '-', at most 80)")
     if not isinstance(table, dict):
-        reading.fault(file, label, f"must be a table: {_SHORT.repr(table)} (write [job.NAME])")
+        reading.fault(file, label, f"must be a table: {shown(table)} (write [job.NAME])")
         return None
     given = dict(table)
     if "name" in given:

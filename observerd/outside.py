@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from observerd.aws import Clients, is_ec2
-from observerd.config import Config
 from observerd.core.backoff import backoff_s
 from observerd.core.events import GaveUp, GiveUpAnswer, Shrink
 from observerd.core.units import duration_text
 from observerd.instance import Instance
+from observerd.keys import Config
 from observerd.metadata import Imds, NoMetadata
 
 UNIT = "observerd.service"

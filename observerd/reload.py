@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable
 
 from observerd import logs
-from observerd.config import BadConfig, Config, Loaded, config_keys
+from observerd.config import BadConfig, Loaded
 from observerd.core.events import Reload, Reloaded, ReloadFailed
 from observerd.executors import choice
+from observerd.keys import Config, config_keys
 
 # What a reload applies, beside jobs.d. Everything else is built into clients, threads and sockets.
 _APPLIED = ("log_level", "log_format")

@@ -372,7 +372,7 @@ def test_sixteen_at_once_are_told_apart_and_leave_no_descriptor(lab):
 KILLED = """
 import os, sys
 from observerd.bell import Bell
-from observerd.config import Config
+from observerd.keys import Config
 from observerd.executors import choice
 from tests.executor_suite import a_run
 executor = choice.make(Config(executor=sys.argv[1], default_user="nobody"), {})

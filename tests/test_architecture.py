@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "observerd"
 # From the ground up: a room may import from its own floor and from those below.
 FLOORS = (
     ("core",),
-    ("bell", "console", "gathering", "logs", "signals", "status", "systemd"),
+    ("bell", "console", "gathering", "kinds", "logs", "signals", "status", "systemd"),
+    ("keys",),
     ("aws", "config", "instance", "metadata", "metrics"),
     ("sqs", "warden", "emf", "cloudwatch_logs", "logstream"),
     ("crew", "joblog", "lasting", "notices", "process"),
@@ -26,7 +27,7 @@ FLOORS = (
 )
 
 THIRD_PARTY = {
-    "attrs": {"config"},
+    "attrs": {"config", "keys"},
     "cattrs": {"config"},
     "boto3": {"aws"},
     "botocore": {"aws", "by_hand", "cloudwatch_logs", "herald", "instance", "sqs"},

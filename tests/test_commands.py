@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from observerd.commands import check_config, jobs, show_config
-from observerd.config import Config, Loaded, config_keys
+from observerd.config import Loaded
 from observerd.core.job import Job
+from observerd.keys import Config, config_keys
 
 FEED = Job(
     "nightly-feed",

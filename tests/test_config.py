@@ -19,9 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observerd import config
-from observerd.config import JOB_KEYS, BadConfig, config_keys, key_of, load
+from observerd import config, kinds
+from observerd.config import BadConfig, load
 from observerd.core.job import TIMEOUT_LIMIT_S, Job
+from observerd.keys import JOB_KEYS, config_keys, key_of
 
 DOCS = Path(__file__).parent.parent / "docs"
 URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs.fifo"
@@ -165,15 +166,15 @@ def test_the_environment_gives_numbers_durations_and_text(etc):
 def test_what_a_job_or_kubernetes_sets_is_no_setting(etc):
     theirs = [f"OBSERVERD_{name}" for name in ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_80_TCP_ADDR")]
 
-    etc.load(dict.fromkeys([*config.JOB_VARIABLES, *theirs], "x"))
+    etc.load(dict.fromkeys([*kinds.JOB_VARIABLES, *theirs], "x"))
 
 
 def test_the_jobs_own_variables_are_those_that_a_run_is_given():
     package = Path(config.__file__).parent
     given = (package / "core" / "run.py").read_text() + (package / "warden.py").read_text()
 
-    assert all(f'"{name}"' in given for name in config.JOB_VARIABLES)
-    assert len(config.JOB_VARIABLES) == 10
+    assert all(f'"{name}"' in given for name in kinds.JOB_VARIABLES)
+    assert len(kinds.JOB_VARIABLES) == 10
 
 
 @pytest.mark.parametrize(
@@ -808,7 +809,7 @@ def assert_startable(job):
     texts = [*job.command, job.user or "x", job.working_directory, *job.environment.values()]
     assert job.command[0]
     assert all(isinstance(text, str) and "\0" not in text for text in texts)
-    assert all(name and "=" not in name and name not in config.JOB_VARIABLES for name in job.environment)
+    assert all(name and "=" not in name and name not in kinds.JOB_VARIABLES for name in job.environment)
     assert 0 < job.timeout_s <= TIMEOUT_LIMIT_S
     assert 0 <= job.grace_s <= 600
     assert 0 <= job.backoff_s <= 900

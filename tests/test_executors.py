@@ -5,13 +5,14 @@ import signal
 
 import pytest
 
-from observerd.config import Config, Loaded
+from observerd.config import Loaded
 from observerd.core.events import Cause, Outcome
 from observerd.core.job import Job
 from observerd.core.run import Ended, outcome_of, reason_of
 from observerd.executors import choice
 from observerd.executors.direct import DirectExecutor
 from observerd.executors.systemd import Record, _Program, concluded, unit_options
+from observerd.keys import Config
 from tests import executor_suite
 from tests.executor_suite import *  # noqa: F403 its tests run here
 from tests.executor_suite import ESCAPE, Lab, a_run

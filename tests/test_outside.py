@@ -11,7 +11,7 @@ import pytest
 
 from observerd import outside
 from observerd.cli import main
-from observerd.config import Config
+from observerd.keys import Config
 from observerd.metadata import Imds
 from observerd.outside import NotDone, daemon_pid, drain, give_up, instance_of, power_off, terminate
 from tests.fake_ec2 import HOOK, FakeEc2

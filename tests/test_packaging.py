@@ -11,7 +11,7 @@ import pytest
 
 from observerd import __version__
 from observerd.cli import _parser
-from observerd.config import JOB_KEYS, config_keys
+from observerd.keys import JOB_KEYS, config_keys
 
 ROOT = Path(__file__).parent.parent
 RPM, UNITS = ROOT / "packaging/rpm", ROOT / "packaging/systemd"

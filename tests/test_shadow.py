@@ -7,11 +7,12 @@ import socket
 import pytest
 
 from observerd.bell import Bell
-from observerd.config import Config, Loaded
+from observerd.config import Loaded
 from observerd.core.events import Outcome
 from observerd.core.run import outcome_of
 from observerd.executors import choice
 from observerd.executors.shadow import ShadowExecutor
+from observerd.keys import Config
 from tests.daemon import Daemon
 from tests.executor_suite import a_run
 

@@ -99,3 +99,8 @@ def _character_start(text: bytes | bytearray, at: int) -> int:
         if text[start] not in _CONTINUATION:
             return start
     return at
+
+
+def one_line(text: str) -> str:
+    """Text with whatever would break a line, or act on a terminal, escaped."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

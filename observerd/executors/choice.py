@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from observerd.config import Config, Loaded
+    from observerd.config import Loaded
     from observerd.executors import Executor
+    from observerd.keys import Config
 
 SYSTEMD_RUN = "/usr/bin/systemd-run"
 # Where it is, systemd is PID 1 (sd_booted(3)).

@@ -7,7 +7,8 @@ import sys
 import time
 
 from observerd.aws import Account, NoRegion, region_of
-from observerd.config import Config, one_line
+from observerd.core.lines import one_line
+from observerd.keys import Config
 from observerd.operations import dlq, doctor, logs, runs, status, why
 from observerd.operations.checkups import Patient
 from observerd.operations.place import EX_CONFIG, Place, find

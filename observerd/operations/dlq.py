@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from observerd.aws import Account, Unanswered, ask, endpoint_of
-from observerd.config import one_line
 from observerd.console import log_stream_url
 from observerd.core.events import Attribute, Message
 from observerd.core.evidence import PREFIX, RETRIED, fitted
+from observerd.core.lines import one_line
 from observerd.core.request import NAME_ATTRIBUTE, BadMessage, read_request
 from observerd.operations import logs
 from observerd.operations.place import Place

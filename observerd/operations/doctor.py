@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from observerd.config import one_line
+from observerd.core.lines import one_line
 from observerd.operations.checkups import CHECKS, Finding, Level, Missing, Patient
 from observerd.operations.screen import Progress, Screen
 from observerd.operations.trouble import EX_NOPERM, Trouble

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from observerd.aws import Account
-from observerd.config import Config
+from observerd.keys import Config
 from observerd.operations.trouble import Trouble, asked
 
 # sysexits.h

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self, TextIO
 
-from observerd.config import one_line
+from observerd.core.lines import one_line
 
 # SGR codes (ECMA-48), of the sixteen colours that every terminal's owner has chosen.
 _CODES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1", "": ""}

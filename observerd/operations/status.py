@@ -5,7 +5,8 @@ import json
 import ssl
 from typing import Any
 
-from observerd.config import Config, one_line
+from observerd.core.lines import one_line
+from observerd.keys import Config
 from observerd.operations.runs import STYLES, span
 from observerd.operations.screen import Cell, Screen
 from observerd.operations.trouble import Trouble

@@ -9,9 +9,9 @@ from itertools import islice, pairwise
 from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
-from observerd.config import JOB_VARIABLES
 from observerd.core.job import TIMEOUT_LIMIT_S
 from observerd.core.units import duration_text
+from observerd.kinds import JOB_VARIABLES
 from observerd.schedules.cron import runs
 from observerd.schedules.reading import Entry, Refusal, read_crontab
 from observerd.schedules.schedule import Schedule, Schedules, is_address, known_zone, table_text, toml_key

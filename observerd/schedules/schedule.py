@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from observerd.config import BadConfig, one_line
+from observerd.config import BadConfig
 from observerd.core.job import JOB_NAME
+from observerd.core.lines import one_line
 from observerd.core.units import duration_s, duration_text
 from observerd.schedules import eventbridge
 from observerd.schedules.conversion import CannotConvert, Part, convert, until

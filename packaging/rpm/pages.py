@@ -15,8 +15,8 @@ from completions import bash, fish, zsh
 from parsers import Command, Option, commands
 
 from observerd import __version__, cli
-from observerd.config import JOB_KEYS, Config, config_keys, key_of
 from observerd.core.job import Job
+from observerd.keys import JOB_KEYS, Config, config_keys, key_of
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "docs/examples"

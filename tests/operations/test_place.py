@@ -2,7 +2,7 @@
 
 import pytest
 
-from observerd.config import Config
+from observerd.keys import Config
 from observerd.operations.place import find
 from observerd.operations.trouble import Trouble
 from tests.operations.cloud import JOBS, PLACE, PRODUCER, Account, refused

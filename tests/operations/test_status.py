@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import pytest
 
-from observerd.config import Config
+from observerd.keys import Config
 from observerd.operations.screen import Screen
 from observerd.operations.status import fetch, text
 from observerd.operations.trouble import Trouble
