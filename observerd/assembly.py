@@ -52,7 +52,8 @@ RECEIVE_AT_MOST = 10
 
 
 def run(loaded: Loaded, reread: Callable[[], Loaded], *, once: bool, drain: bool) -> Exit:
-    """Serve the queue until there is a reason to leave. Raises aws.NoRegion and choice.Unsuitable.
+    """Serve the queue until there is a reason to leave. Raises aws.Unusable, aws.Unanswered and
+    choice.Unsuitable.
 
     reread loads the configuration again, when that is asked for.
     """

@@ -9,8 +9,8 @@ same session.
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config as BotoConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
+from botocore.parsers import ResponseParserError
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -38,28 +39,54 @@ PATIENT_ATTEMPTS = 6
 _REGION_IN_HOST = re.compile(r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\.com(?:\.cn)?$")
 
 
+# Of what a proxy says in AWS's place.
+_TEXT_AT_MOST = 300
+
 # Error codes that ask us to slow down, or to have other rights (each service has its own spelling).
 _THROTTLED = ("Throttl", "RequestLimitExceeded", "OverLimit", "TooManyRequests", "ProvisionedThroughput")
-_DENIED = ("AccessDenied", "Unauthorized", "InvalidClientTokenId", "ExpiredToken", "UnrecognizedClient")
+_DENIED = (
+    "AccessDenied",
+    "Unauthorized",
+    "InvalidClientTokenId",
+    "ExpiredToken",
+    "UnrecognizedClient",
+    "AuthorizationError",
+)
+
+# What to do about it, by how the codes begin.
+_HINTS = {
+    ("NoCredentials",): " (set AWS_PROFILE, or log in: aws sso login)",
+    (
+        "ExpiredToken",
+        "UnauthorizedSSOToken",
+        "SSOTokenLoad",
+        "TokenRetrieval",
+    ): " (log in again: aws sso login)",
+    (
+        "InvalidClientTokenId",
+        "UnrecognizedClient",
+        "SignatureDoesNotMatch",
+    ): " (are these the account's keys?)",
+}
 
 # How a call to AWS may fare: what label values there are.
 OUTCOMES = ("ok", "throttled", "denied", "refused", "server_error", "unreachable")
 
 
-class NoRegion(Exception):
-    """The region is not known. The text is one line: what to set."""
+class Unusable(Exception):
+    """What is set for AWS is no use: no region, no such profile, an endpoint that is no URL. One line."""
 
 
 class Unanswered(Exception):
     """AWS refused or did not answer. The text is one line.
 
-    code is AWS's, or the name of what was raised; denied: for want of a permission.
+    code is AWS's, or the name of what was raised; denied: for want of a permission, or of credentials.
     """
 
     def __init__(self, text: str, code: str) -> None:
-        super().__init__(text)
+        super().__init__(text + next((hint for codes, hint in _HINTS.items() if code.startswith(codes)), ""))
         self.code = code
-        self.denied = code.startswith(("AccessDenied", "UnauthorizedOperation", "AuthorizationError"))
+        self.denied = any(each in code for each in (*_DENIED, "NoCredentials"))
 
 
 def ask(method: Callable[..., Any], **request: Any) -> Any:
@@ -70,28 +97,41 @@ def ask(method: Callable[..., Any], **request: Any) -> Any:
         told = error.response.get("Error", {})
         code, text = str(told.get("Code", "")), " ".join(str(told.get("Message", "")).split())
         raise Unanswered(f"{error.operation_name}: {text or code}", code) from error
-    except BotoCoreError as error:
-        raise Unanswered(" ".join(str(error).split()), type(error).__name__) from error
+    except Exception as error:
+        raise Unanswered(text_of(error), type(error).__name__) from error
+
+
+def text_of(error: Exception) -> str:
+    """What a call of a client's has raised, in one line."""
+    text = " ".join(str(error).split())[:_TEXT_AT_MOST]
+    # A proxy, or whatever it is, has answered in AWS's place, and botocore's parsers have stumbled over it.
+    is_stumble = isinstance(
+        error, (ResponseParserError, LookupError, AttributeError, TypeError, UnicodeError)
+    )
+    return f"the answer makes no sense: {text}" if is_stumble else text
 
 
 class Account:
-    """Makes clients for a person's commands. Raises NoRegion."""
+    """Makes clients for a person's commands. Raises Unusable."""
 
-    def __init__(self, region: str | None) -> None:
-        self._core = botocore.session.get_session()
-        known = region or os.environ.get("AWS_REGION") or self._core.get_config_variable("region")
+    def __init__(self, region: str | None, observer: "Observer | None" = None) -> None:
+        with _setting_up():
+            self._core = botocore.session.get_session()
+            known = region or os.environ.get("AWS_REGION") or self._core.get_config_variable("region")
         if not known:
-            raise NoRegion("region: not known (give --region, or set AWS_REGION)")
+            raise Unusable("region: not known (give --region, or set AWS_REGION)")
+        _watch(self._core, observer or _Unobserved())
         self.region: str = known
         self._clients: dict[tuple[str, str | None], Any] = {}
 
     def client(self, service: str, endpoint: str | None = None) -> Any:
-        """A client of the service, the same each time. Its calls are tried again for half a minute or so."""
+        """A client of the service, the same each time. Its calls are tried again for a minute or so."""
         if (service, endpoint) not in self._clients:
             config = _config(CALL_READ_S, PATIENT_ATTEMPTS, connections=4)
-            self._clients[service, endpoint] = self._core.create_client(
-                service, region_name=self.region, endpoint_url=endpoint, config=config
-            )
+            with _setting_up():
+                self._clients[service, endpoint] = self._core.create_client(
+                    service, region_name=self.region, endpoint_url=endpoint, config=config
+                )
         return self._clients[service, endpoint]
 
 
@@ -112,7 +152,7 @@ class _Unobserved:
 
 
 class Clients:
-    """Makes clients for the queue's region and endpoint. Raises NoRegion."""
+    """Makes clients for the queue's region and endpoint. Raises Unusable."""
 
     def __init__(self, queue_url: str, region: str | None, observer: Observer | None = None) -> None:
         self._making = threading.Lock()
@@ -121,16 +161,18 @@ class Clients:
         _watch(self._core, observer or _Unobserved())
         # botocore reads AWS_DEFAULT_REGION by itself; the other name is what everybody else sets.
         known = region or region_of(queue_url) or os.environ.get("AWS_REGION")
-        self.region: str = known or self._core.get_config_variable("region")
+        with _setting_up():
+            self.region: str = known or self._core.get_config_variable("region")
         if not self.region:
-            raise NoRegion("region: not known (set it in the configuration, or AWS_REGION)")
+            raise Unusable("region: not known (set it in the configuration, or AWS_REGION)")
 
     def poller(self) -> "SQSClient":
         """For ReceiveMessage alone. One attempt a call: the consumer decides when to try again."""
         config = _config(POLL_READ_S, attempts=1, connections=1)
-        client = self._core.create_client(
-            "sqs", region_name=self.region, endpoint_url=self._endpoint, config=config
-        )
+        with _setting_up():
+            client = self._core.create_client(
+                "sqs", region_name=self.region, endpoint_url=self._endpoint, config=config
+            )
         return cast("SQSClient", client)
 
     def settler(self, slots: int) -> "SQSClient":
@@ -158,13 +200,24 @@ class Clients:
             return self._session().client("autoscaling", config=_config(5.0, attempts=1, connections=2))
 
     def _sqs(self, config: BotoConfig) -> "SQSClient":
-        with self._making:
+        with self._making, _setting_up():
             return self._session().client("sqs", config=config, endpoint_url=self._endpoint)
 
     def _session(self) -> "Session":
         from boto3.session import Session  # noqa: PLC0415 as the head of this file says
 
         return Session(botocore_session=self._core, region_name=self.region)
+
+
+@contextmanager
+def _setting_up() -> Iterator[None]:
+    """Where botocore reads what is set for it. Raises Unusable, and Unanswered where no credentials come."""
+    try:
+        yield
+    except CredentialRetrievalError as error:
+        raise Unanswered(text_of(error), type(error).__name__) from error
+    except (BotoCoreError, ValueError) as error:
+        raise Unusable(text_of(error)) from error
 
 
 def region_of(queue_url: str) -> str | None:

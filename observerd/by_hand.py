@@ -52,10 +52,8 @@ def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str
 
 
 def send(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | None) -> str:
-    """Put one run on the queue; a line that says which. Raises BadRequest, NotSent."""
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    from observerd.aws import Clients, NoRegion  # noqa: PLC0415
+    """Put one run on the queue; a line that says which. Raises BadRequest, NotSent, aws.Unusable."""
+    from observerd.aws import Clients, Unanswered, ask  # noqa: PLC0415
     from observerd.sqs import is_fifo  # noqa: PLC0415
 
     url = loaded.config.queue_url
@@ -66,9 +64,9 @@ def send(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | 
     fifo = {"MessageGroupId": job, "MessageDeduplicationId": key} if is_fifo(url) else {}
     try:
         client = Clients(url, loaded.config.region).settler(1)
-        answer = client.send_message(QueueUrl=url, MessageBody=body, **fifo)  # type: ignore[arg-type]
-    except (ClientError, BotoCoreError, NoRegion) as error:
-        raise NotSent(" ".join(str(error).split())) from None
+        answer = ask(client.send_message, QueueUrl=url, MessageBody=body, **fifo)
+    except Unanswered as fault:
+        raise NotSent(str(fault)) from None
     return f"sent: job {job}, run {request.run_id}, message {answer['MessageId']}"
 
 

@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output (head, less) has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EX_OK
+    except KeyboardInterrupt:
+        return EX_INTERRUPTED
     except _Complaint as complaint:
         print(f"observerd: {complaint}", file=sys.stderr)
         return complaint.status
@@ -329,15 +331,17 @@ def _run_in_background(
 
 def _serve(arguments: argparse.Namespace, loaded: "Loaded", reread: "Callable[[], Loaded]") -> int:
     from observerd import assembly  # noqa: PLC0415
-    from observerd.aws import NoRegion  # noqa: PLC0415
+    from observerd.aws import Unanswered, Unusable  # noqa: PLC0415
     from observerd.executors.choice import Unsuitable  # noqa: PLC0415
     from observerd.logs import set_up  # noqa: PLC0415
 
     set_up(loaded.config.log_level, loaded.config.log_format, os.environ)
     try:
         return assembly.run(loaded, reread, once=arguments.once, drain=arguments.drain).status
-    except (NoRegion, Unsuitable) as fault:
+    except (Unusable, Unsuitable) as fault:
         raise _Complaint(EX_CONFIG, str(fault)) from None
+    except Unanswered as fault:
+        raise _Complaint(EX_TEMPFAIL, str(fault)) from None
 
 
 def _exec(arguments: argparse.Namespace) -> int:
@@ -354,6 +358,7 @@ def _exec(arguments: argparse.Namespace) -> int:
 
 
 def _send(arguments: argparse.Namespace) -> int:
+    from observerd.aws import Unusable  # noqa: PLC0415
     from observerd.by_hand import BadRequest, NotSent, send  # noqa: PLC0415
 
     loaded = _load(arguments, {"queue_url": arguments.queue_url}, need_queue=True)
@@ -363,6 +368,8 @@ def _send(arguments: argparse.Namespace) -> int:
         raise _Complaint(EX_DATAERR, str(fault)) from None
     except NotSent as fault:
         raise _Complaint(EX_UNAVAILABLE, str(fault)) from None
+    except Unusable as fault:
+        raise _Complaint(EX_CONFIG, str(fault)) from None
     return EX_OK
 
 
@@ -435,8 +442,6 @@ def _operate(name: str, arguments: argparse.Namespace) -> int:
         return command.run(name, arguments, config)
     except Trouble as fault:
         raise _Complaint(fault.status, str(fault)) from None
-    except KeyboardInterrupt:
-        return EX_INTERRUPTED
 
 
 def _import_crontab(arguments: argparse.Namespace) -> int:

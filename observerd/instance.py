@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
+from observerd.aws import text_of
 from observerd.core.events import (
     GaveUp,
     GiveUp,
@@ -19,7 +20,7 @@ from observerd.core.events import (
     Protected,
     Shrink,
 )
-from observerd.metadata import Metadata, NoMetadata
+from observerd.metadata import Metadata
 
 if TYPE_CHECKING:
     from mypy_boto3_autoscaling import AutoScalingClient
@@ -34,7 +35,7 @@ class _Refused(Exception):
     """Auto Scaling said no, or nothing. The text is one line."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(" ".join(str(error).split()))
+        super().__init__(text_of(error))
         answer = error.response.get("Error", {}) if isinstance(error, ClientError) else {}
         self.code = answer.get("Code", "")
 
@@ -52,7 +53,9 @@ class _Refused(Exception):
 def _asking() -> Iterator[None]:
     try:
         yield
-    except (ClientError, BotoCoreError, NoMetadata) as error:
+    except _Refused:
+        raise
+    except Exception as error:
         raise _Refused(error) from error
 
 

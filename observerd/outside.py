@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from observerd.aws import Clients, is_ec2
+from observerd.aws import Clients, Unusable, is_ec2
 from observerd.core.backoff import backoff_s
 from observerd.core.events import GaveUp, GiveUpAnswer, Shrink
 from observerd.core.units import duration_text
@@ -79,6 +79,8 @@ def instance_of(config: Config, metadata: Imds) -> Instance:
         clients = Clients(config.queue_url, config.region or _region(config, metadata))
     except NoMetadata as fault:
         raise NotDone(EX_TEMPFAIL, str(fault)) from None
+    except Unusable as fault:
+        raise NotDone(EX_CONFIG, str(fault)) from None
     return Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
 
 

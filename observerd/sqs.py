@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
+from botocore.exceptions import ClientError
 
+from observerd.aws import text_of
 from observerd.core.events import Attribute, Extended, Message, ReceiveFault
 from observerd.gathering import Gathering
 
@@ -183,8 +183,10 @@ def _call(method: Callable[..., Any], **request: Any) -> Any:
     """The answer to one call. Raises HandleRefused, SqsFault."""
     try:
         answer = method(**request)
-    except (ClientError, BotoCoreError, ResponseParserError) as error:
-        _raise(error)
+    except ClientError as error:
+        raise _fault(error.response.get("Error", {})) from error
+    except Exception as error:
+        raise SqsFault(ReceiveFault.UNREACHABLE, text_of(error)) from error
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     if "html" in headers.get("content-type", ""):
         # botocore takes any 200 for an answer; a proxy's page would pass for an empty queue or a delete.
@@ -239,12 +241,6 @@ def _is_refusal(entry: Any) -> bool:
 
 def _refuses(code: str, text: str) -> bool:
     return code.endswith(_HANDLE_REFUSED) or (code.endswith(_PARAMETER) and "receipt" in text.lower())
-
-
-def _raise(error: ClientError | BotoCoreError | ResponseParserError) -> NoReturn:
-    if not isinstance(error, ClientError):
-        raise SqsFault(ReceiveFault.UNREACHABLE, " ".join(str(error).split())) from error
-    raise _fault(error.response.get("Error", {})) from error
 
 
 def _unsaid() -> SqsFault:

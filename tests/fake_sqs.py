@@ -35,7 +35,7 @@ class Fault:
 
     operation: str
     kind: str
-    """error: CODE (with status), hang, reset, garbage, lost (done, but the answer is not sent)."""
+    """error: CODE (with status), hang, reset, garbage, null, binary, lost (done, the answer is not sent)."""
     code: str = "ServiceUnavailable"
     status: int = 503
     times: int | None = None
@@ -341,6 +341,10 @@ def _handler(sqs):  # noqa: C901 one class, closed over its queues
                     self._reset()
                 case "garbage":
                     self._write(200, b"<html>Welcome to the hotel's network</html>", "text/html")
+                case "null":
+                    self._write(200, b"null")
+                case "binary":
+                    self._write(502, b"\xff\xfe\xfd")
                 case "truncated":
                     self.send_response(200)
                     self.send_header("Content-Length", "1000")

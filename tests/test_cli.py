@@ -1,13 +1,16 @@
 """The command line as a person meets it: a real process each time."""
 
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 
+from observerd import cli
 from tests.daemon import ROOT, Daemon
 from tests.support import eventually
 
@@ -138,6 +141,37 @@ def test_send_to_a_queue_that_is_not_there_is_69(configured, sqs):
     answer = observerd(configured, "send", "greet", "--queue-url", sqs.url("nowhere"))
 
     assert (69, 1) == (answer.returncode, len(answer.stderr.splitlines()))
+
+
+@pytest.mark.parametrize("arguments", [("run", "--once"), ("send", "greet"), ("runs", "--stack", "cron")])
+@pytest.mark.parametrize("setting", [{"AWS_PROFILE": "nope"}, {"AWS_ENDPOINT_URL": "nonsense"}])
+def test_what_is_set_for_aws_and_no_use_is_one_line_and_78(arguments, setting, configured):
+    configured.environ |= setting
+
+    answer = observerd(configured, *arguments)
+
+    assert (78, 1) == (answer.returncode, len(answer.stderr.splitlines())), answer.stderr
+    assert next(iter(setting.values())) in answer.stderr
+
+
+def test_without_credentials_it_says_where_they_come_from(configured):
+    del configured.environ["AWS_ACCESS_KEY_ID"], configured.environ["AWS_SECRET_ACCESS_KEY"]
+
+    answer = observerd(configured, "runs", "--stack", "cron", "--region", "eu-west-1")
+
+    assert (77, 1) == (answer.returncode, len(answer.stderr.splitlines()))
+    assert "AWS_PROFILE" in answer.stderr
+
+
+def test_an_interrupt_ends_a_command_without_a_word(monkeypatch, capsys):
+    """Also while it is still being imported."""
+    monkeypatch.setattr(cli, "_operate", Mock(side_effect=KeyboardInterrupt))
+
+    try:
+        assert 130 == cli.main(["runs"])
+    finally:
+        gc.enable()
+    assert ("", "") == capsys.readouterr()
 
 
 def test_without_a_queue_run_and_send_say_what_to_set(configured, tmp_path):

@@ -1,7 +1,11 @@
 """The instance in its group: every answer that Auto Scaling may give, by botocore's own stubs."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
@@ -128,6 +132,43 @@ def test_a_refusal_that_only_sounds_like_the_minimum_is_not_taken_for_it(auto_sc
     auto_scaling[1].add_client_error(TERMINATE, "ValidationError", "The instance is terminating", 400)
 
     assert GiveUpAnswer.FAILED is instance(auto_scaling).give_up().answer
+
+
+@pytest.fixture(
+    params=[(200, b"<html>Welcome</html>"), (200, b"null"), (502, b"\xff\xfe")],
+    ids=["html", "null", "binary"],
+)
+def stranger(request):
+    """A client of something that stands in Auto Scaling's place, and what that says to everybody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            status, body = request.param
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        session = boto3.Session("test", "test", region_name="us-east-1")
+        yield session.client(
+            "autoscaling",
+            endpoint_url=f"http://127.0.0.1:{server.server_port}",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        server.shutdown()
+
+
+def test_an_answer_that_makes_no_sense_is_a_failure(stranger):
+    one = Instance(lambda: stranger, KnownMetadata(), "workers", "drain")
+
+    assert GiveUpAnswer.FAILED is one.give_up().answer
+    assert ProtectAnswer.FAILED is one.protect().answer
+    assert "\n" not in one.hold()
 
 
 class Silent:

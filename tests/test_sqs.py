@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from observerd.aws import Clients, NoRegion, endpoint_of, region_of
+from observerd.aws import Clients, Unusable, endpoint_of, region_of
 from observerd.core.events import Attribute, Message, ReceiveFault
 from observerd.sqs import HandleRefused, NoDeadLetterQueue, SqsFault
 
@@ -64,7 +64,7 @@ def test_each_error_has_a_word_of_ours(code, fault, sqs, make_queue):
     assert (fault, f"{code}: planned") == (raised.value.fault, str(raised.value))
 
 
-@pytest.mark.parametrize("kind", ["reset", "garbage", "truncated", "lost"])
+@pytest.mark.parametrize("kind", ["reset", "garbage", "null", "binary", "truncated", "lost"])
 def test_an_answer_that_is_none_is_unreachability(kind, sqs, make_queue):
     sqs.fail("ReceiveMessage", kind)
 
@@ -234,7 +234,7 @@ def test_an_endpoint_of_its_own_is_taken_from_the_queue_url(url, environ, endpoi
 def test_an_unknown_region_is_one_clear_line(monkeypatch):
     monkeypatch.delenv("AWS_REGION")
 
-    with pytest.raises(NoRegion, match="AWS_REGION"):
+    with pytest.raises(Unusable, match="AWS_REGION"):
         Clients("http://127.0.0.1:1/123/jobs", None)
 
 

@@ -6,17 +6,17 @@ import os
 import sys
 import time
 
-from observerd.aws import Account, NoRegion, region_of
+from observerd.aws import Account, Unanswered, Unusable, region_of
 from observerd.core.lines import one_line
 from observerd.keys import Config
 from observerd.operations import dlq, doctor, logs, runs, status, why
 from observerd.operations.checkups import Patient
 from observerd.operations.place import EX_CONFIG, Place, find
 from observerd.operations.reading import instant_ms
-from observerd.operations.screen import Screen, as_json, screen_of
+from observerd.operations.screen import Progress, Screen, Waiting, as_json, screen_of
 from observerd.operations.tale import time_text
 from observerd.operations.timeline import hops, picture
-from observerd.operations.trouble import Trouble
+from observerd.operations.trouble import Trouble, trouble_of
 
 EX_OK, EX_FAILED, EX_USAGE = 0, 1, 64
 
@@ -27,17 +27,16 @@ def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
         told = status.fetch(config)
         print(as_json(told) if arguments.json else status.text(told, _screen()))
         return EX_OK
-    account = _account(arguments, config)
-    place = find(account, config, arguments.stack)
     action = {"runs": _runs, "why": _why, "logs": _logs, "dlq": _dlq, "doctor": _doctor}[name]
-    return action(account, place, arguments)
-
-
-def _account(arguments: argparse.Namespace, config: Config) -> Account:
     try:
-        return Account(arguments.region or config.region or region_of(config.queue_url))
-    except NoRegion as fault:
+        account = Account(arguments.region or config.region or region_of(config.queue_url), Waiting())
+        with Progress("looking for the stack"):
+            place = find(account, config, arguments.stack)
+        return action(account, place, arguments)
+    except Unusable as fault:
         raise Trouble(str(fault), EX_CONFIG) from None
+    except Unanswered as fault:
+        raise trouble_of(fault) from None
 
 
 def _screen() -> Screen:

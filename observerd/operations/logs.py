@@ -8,7 +8,7 @@ from observerd.aws import Account, Unanswered, ask
 from observerd.operations.place import Place
 from observerd.operations.reading import Events
 from observerd.operations.tale import Attempt, Story, stories
-from observerd.operations.trouble import EX_NOPERM, EX_UNAVAILABLE, Trouble
+from observerd.operations.trouble import Trouble, trouble_of
 
 EX_NOINPUT = 66
 # Lines come in batches of two seconds (cloudwatch_logs.Pace); asking more often shows nothing sooner.
@@ -101,4 +101,4 @@ def _page(client: Any, request: dict[str, Any]) -> Any:
     except Unanswered as fault:
         if fault.code == "ResourceNotFoundException":
             raise Trouble(f"no log stream {request['logStreamName']}: {_NO_STREAM}", EX_NOINPUT) from None
-        raise Trouble(str(fault), EX_NOPERM if fault.denied else EX_UNAVAILABLE) from None
+        raise trouble_of(fault) from None

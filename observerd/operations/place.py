@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from observerd.aws import Account
+from observerd.aws import Account, Unanswered, ask
 from observerd.keys import Config
-from observerd.operations.trouble import Trouble, asked
+from observerd.operations.trouble import Trouble, trouble_of
 
 # sysexits.h
 EX_NOINPUT, EX_CONFIG = 66, 78
@@ -72,7 +72,13 @@ def _deployed(account: Account, name: str) -> Place:
 def outputs_of(account: Account, stack: str) -> dict[str, str]:
     """The stack's outputs by their keys. Raises Trouble."""
     client: Any = account.client("cloudformation")
-    found = asked(client.describe_stacks, StackName=stack)["Stacks"][0]
+    try:
+        found = ask(client.describe_stacks, StackName=stack)["Stacks"][0]
+    except Unanswered as fault:
+        if "does not exist" in str(fault):
+            text = f"there is no stack {stack} in {account.region} (another --region, or another --stack?)"
+            raise Trouble(text, EX_NOINPUT) from None
+        raise trouble_of(fault) from None
     return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from observerd.aws import Unanswered, ask
 from observerd.operations.place import Place
-from observerd.operations.trouble import EX_NOPERM, EX_UNAVAILABLE, Trouble
+from observerd.operations.trouble import Trouble, trouble_of
 from observerd.record import STREAM_PREFIX
 
 # The events of one worker travel for a few seconds, and a wrong clock stamps them.
@@ -90,7 +90,7 @@ class Events:
             if fault.code == "ResourceNotFoundException":
                 # A group without a stream of that name: nothing has happened in it.
                 return {} if "stream" in str(fault) else self._no_group(request["logGroupName"])
-            raise Trouble(str(fault), EX_NOPERM if fault.denied else EX_UNAVAILABLE) from None
+            raise trouble_of(fault) from None
 
     def _no_group(self, group: str) -> Any:
         raise Trouble(f"there is no log group {group} (another --region, or another --stack?)")

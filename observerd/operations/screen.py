@@ -82,6 +82,30 @@ class Progress:
             self._stream.flush()
 
 
+class Waiting:
+    """Says on a terminal, while AWS is asked again, that it did not answer. It is aws.Account's observer."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream if stream.isatty() else None
+        self._fault = ""
+
+    def sent(self, _service: str, _operation: str) -> None:
+        if self._fault:
+            self._show(f"{self._fault}, asking again …")
+
+    def answered(self, service: str, operation: str, outcome: str, took_s: float) -> None:
+        if self._fault:
+            self._show("")
+        again = outcome in ("unreachable", "throttled", "server_error")
+        told = f"{service} {operation}: {outcome.replace('_', ' ')} after {took_s:.0f} s"
+        self._fault = told if again else ""
+
+    def _show(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(f"\r\033[K{text}")
+            self._stream.flush()
+
+
 def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 

@@ -22,4 +22,8 @@ def asked(method: Callable[..., Any], **request: Any) -> Any:
     try:
         return ask(method, **request)
     except Unanswered as fault:
-        raise Trouble(str(fault), EX_NOPERM if fault.denied else EX_UNAVAILABLE) from None
+        raise trouble_of(fault) from None
+
+
+def trouble_of(fault: Unanswered) -> Trouble:
+    return Trouble(str(fault), EX_NOPERM if fault.denied else EX_UNAVAILABLE)

@@ -65,7 +65,7 @@ def test_a_queue_without_a_stack_has_neither_producer_nor_group():
     ("stack", "outputs", "text"),
     [
         (None, OUTPUTS, "which stack"),
-        ("corn", OUTPUTS, "Stack with id corn does not exist"),
+        ("corn", OUTPUTS, r"there is no stack corn in eu-west-1 \(another --region"),
         ("cron", {"QueueUrl": "x"}, "has no output 'DeadLetterQueueUrl'"),
     ],
 )

@@ -6,7 +6,7 @@ import pty
 
 import pytest
 
-from observerd.operations.screen import Progress, Screen, screen_of
+from observerd.operations.screen import Progress, Screen, Waiting, screen_of
 
 
 @pytest.fixture
@@ -15,6 +15,11 @@ def terminal():
     with open(slave, "w", encoding="utf-8") as stream:  # noqa: PTH123 a descriptor
         yield master, stream
     os.close(master)
+
+
+def shown(master, text):
+    # The kernel hands a terminal's output on piece by piece.
+    return text.encode() == b"".join(os.read(master, 1) for _ in text.encode())
 
 
 def test_a_pipe_gets_whole_lines_without_colours():
@@ -33,9 +38,7 @@ def test_progress_is_wiped_at_the_end(terminal):
     with Progress("reading", stream) as progress:
         progress.at(1_200)
 
-    # The kernel hands a terminal's output on piece by piece.
-    shown = "\r\033[Kreading …\r\033[Kreading … 1,200\r\033[K".encode()
-    assert shown == b"".join(os.read(master, 1) for _ in shown)
+    assert shown(master, "\r\033[Kreading …\r\033[Kreading … 1,200\r\033[K")
 
 
 def test_progress_says_nothing_to_a_pipe():
@@ -44,3 +47,13 @@ def test_progress_says_nothing_to_a_pipe():
         progress.at(1)
 
     assert "" == stream.getvalue()
+
+
+def test_a_terminal_is_told_that_aws_is_asked_again(terminal):
+    master, stream = terminal
+    waiting = Waiting(stream)
+    for outcome in ("unreachable", "ok", "ok"):
+        waiting.sent("logs", "FilterLogEvents")
+        waiting.answered("logs", "FilterLogEvents", outcome, 10.2)
+
+    assert shown(master, "\r\033[Klogs FilterLogEvents: unreachable after 10 s, asking again …\r\033[K")
