@@ -306,6 +306,7 @@ class _Reading:
         self.warnings: list[str] = []
         self.files: list[Path] = []
         self._uid = uid
+        self._ways: set[Path] = set()
 
     def name(self, file: Path) -> str:
         """The file as seen from the configuration's directory."""
@@ -348,6 +349,8 @@ class _Reading:
         path = self.base / directory
         try:
             self._check_trust(path, path.stat())
+            self._check_way(path)
+            self._ways.add(path)
             files = sorted(path.iterdir())
         except FileNotFoundError:
             return []
@@ -381,16 +384,43 @@ class _Reading:
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
             self._check_trust(file, status)
+            self._check_way(file)
             content = opened.read(FILE_LIMIT_BYTES + 1)
         if len(content) > FILE_LIMIT_BYTES:
             raise OSError(errno.EFBIG, "larger than 1 MiB")
         return content
 
-    def _check_trust(self, path: Path, status: os.stat_result) -> None:
+    def _check_way(self, path: Path) -> None:
+        """Who may write to a directory on the way may put another one of root's files in this one's place."""
+        if path.parent in self._ways and not path.is_symlink():
+            return
+        for directory in _way(path):
+            if directory not in self._ways:
+                self._ways.add(directory)
+                status = directory.stat()
+                # In a sticky directory, as /tmp is, nobody moves what is another's.
+                self._check_trust(directory, status, 0 if status.st_mode & stat.S_ISVTX else 0o022)
+
+    def _check_trust(self, path: Path, status: os.stat_result, forbidden: int = 0o022) -> None:
         """As cron does: who may write here, or may let others, runs commands as root."""
         quoted = shlex.quote(str(path))
         if status.st_uid not in (0, self._uid):
             self.fault(path, "", f"owned by user {status.st_uid}, not by root (run: chown root {quoted})")
-        if status.st_mode & 0o022:
+        if status.st_mode & forbidden:
             mode = stat.S_IMODE(status.st_mode)
             self.fault(path, "", f"writable by group or others: mode {mode:04o} (run: chmod go-w {quoted})")
+
+
+def _way(path: Path) -> Iterator[Path]:
+    """Every directory that is searched for path, which exists; links are followed as the kernel does."""
+    here, left = Path("/"), [*reversed(path.absolute().parts[1:])]
+    while left:
+        yield here
+        step = here.parent if left[-1] == ".." else here / left[-1]
+        left.pop()
+        if step.is_symlink():
+            target = step.readlink()
+            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            here = Path("/") if target.is_absolute() else here
+        else:
+            here = step

@@ -433,6 +433,68 @@ def test_a_link_to_a_file_that_others_may_write_is_refused(etc):
     assert fault.startswith("jobs.d/a.toml: writable by group or others")
 
 
+@pytest.fixture
+def open_directory(tmp_path):
+    """Not in Etc's own directory; everybody may rename what is in it."""
+    found = tmp_path / "open"
+    found.mkdir()
+    found.chmod(0o777)
+    return found
+
+
+def its_fault(directory):
+    return f"{directory}: writable by group or others: mode 0777 (run: chmod go-w {directory})"
+
+
+@pytest.mark.parametrize("name", ["observerd.toml", "conf.d/a.toml", "jobs.d/a.toml"])
+def test_above_what_is_read_nobody_else_may_write(name, open_directory):
+    """Or jobs.d is renamed, and a link to some other directory of root's takes its place."""
+    etc = Etc(open_directory / "etc")
+    etc.base.mkdir(mode=0o755)
+    etc.write(name, "")
+
+    assert [its_fault(open_directory)] == etc.faults()
+
+
+def test_the_configurations_own_directory_is_one_of_them(etc):
+    etc.write("observerd.toml", "")
+    etc.base.chmod(0o777)
+
+    assert [its_fault(etc.base)] == etc.faults()
+
+
+@pytest.mark.parametrize("name", ["jobs.d", "jobs.d/a.toml"])
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_link_is_trusted_as_its_whole_way_is(name, chained, tmp_path, open_directory):
+    etc, real = Etc(tmp_path / "etc"), Etc(open_directory / "real")
+    for each in (etc, real):
+        each.base.mkdir(mode=0o755)
+        each.write("jobs.d/b.toml", "")
+    real.write("jobs.d/a.toml", "")
+    if name == "jobs.d":
+        shutil.rmtree(etc.base / "jobs.d")
+    second = etc.base / "second"
+    second.symlink_to(os.path.relpath(real.base / name, etc.base))
+    (etc.base / name).symlink_to(second if chained else real.base / name)
+
+    assert [its_fault(open_directory)] == etc.faults()
+
+
+def test_in_a_sticky_directory_nobody_moves_what_is_roots(open_directory):
+    open_directory.chmod(0o1777)
+    etc = Etc(open_directory / "etc")
+    etc.base.mkdir(mode=0o755)
+
+    etc.load()
+
+
+def test_a_sticky_directory_of_jobs_is_open_to_new_ones(etc):
+    etc.write("jobs.d/a.toml", "")
+    (etc.base / "jobs.d").chmod(0o1777)
+
+    assert etc.faults() == ["jobs.d: writable by group or others: mode 1777 (run: chmod go-w jobs.d)"]
+
+
 def test_the_command_to_run_can_be_pasted(etc):
     etc.write("jobs.d/my jobs.toml", "", mode=0o666)
 

@@ -275,7 +275,8 @@ class Fleet:
     def sample(self):
         for worker in self.workers:
             pid = worker.process.pid
-            with contextlib.suppress(OSError, StopIteration):
+            # A dying process has no VmRSS any more.
+            with contextlib.suppress(OSError, KeyError):
                 status = dict(
                     line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
                 )
