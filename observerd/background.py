@@ -21,7 +21,7 @@ def detached(pidfile: Path, log_file: Path) -> Iterator[None]:
     lock is taken before that, so that a second start is refused on the terminal. Raises AlreadyRunning, and
     OSError when a file cannot be opened.
     """
-    with pidfile.open("a+") as lock, log_file.open("a") as log:
+    with open(pidfile, "a+", opener=_private) as lock, open(log_file, "a", opener=_readable) as log:
         _take(lock.fileno(), pidfile)
         context = daemon.DaemonContext(
             detach_process=True,
@@ -39,6 +39,16 @@ def detached(pidfile: Path, log_file: Path) -> Iterator[None]:
             lock.write(f"{os.getpid()}\n")
             lock.flush()
             yield
+
+
+def _private(path: str, flags: int) -> int:
+    # Who may read a file may lock it, and so keep the next start out.
+    return os.open(path, flags, 0o600)
+
+
+def _readable(path: str, flags: int) -> int:
+    # By the group of administrators; without CloudWatch the output of jobs is in it.
+    return os.open(path, flags, 0o640)
 
 
 def _take(descriptor: int, pidfile: Path) -> None:

@@ -17,7 +17,13 @@ from observerd.keys import JOB_KEYS, config_keys, key_of
 from observerd.kinds import Kind
 
 # Variables with such names hold what must not stand in a terminal's history or a ticket.
-_SECRET = re.compile("PASSWORD|PASSWD|SECRET|TOKEN|KEY", re.IGNORECASE)
+_TELLTALE = "PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTH"
+_SECRET = re.compile(_TELLTALE, re.IGNORECASE)
+# In any other text: a URL's password, and --token=... or PGPASSWORD=... of a command.
+_SECRET_PARTS = (
+    re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),
+    re.compile(rf"""([\w-]*(?:{_TELLTALE})[\w-]*=)("[^"]*"|'[^']*'|\S+)""", re.IGNORECASE),
+)
 _MASK = "********"
 # A command cut shorter than this tells nothing; then the line may rather wrap.
 _LEAST_COMMAND = 20
@@ -70,24 +76,37 @@ def jobs(loaded: Loaded, *, as_json: bool, width: int | None) -> str:
 
 
 def _job_row(job: Job) -> tuple[str, ...]:
-    command = one_line(shlex.join(job.command))
+    command = one_line(shlex.join(map(_masked, job.command)))
     return job.name, job.user or "(default)", duration_text(job.timeout_s), str(job.attempts), command
 
 
 def _job_values(job: Job) -> dict[str, Any]:
     """As in jobs.d, but for a shell line, which is shown as the command that it becomes."""
     values = {key_of(each.name): getattr(job, each.name) for each in dataclasses.fields(job)}
-    return {
+    written = {
         key: _written(JOB_KEYS[key].kind, value) if key in JOB_KEYS else value
         for key, value in values.items()
     }
+    if job.ping_url:
+        # Whoever knows it can report a success.
+        written["ping_url"] = "/".join([*job.ping_url.split("/")[:3], _MASK])
+    return written
 
 
 def _written(kind: Kind, value: Any) -> Any:
     """The value as a configuration file has it, without its secrets. None: not set."""
     if isinstance(value, Mapping):
-        return {name: _MASK if _SECRET.search(name) else text for name, text in value.items()}
-    return None if value is None else kind.write(value)
+        return {name: _MASK if _SECRET.search(name) else _masked(text) for name, text in value.items()}
+    written = None if value is None else kind.write(value)
+    if isinstance(written, list):
+        return [_masked(each) if isinstance(each, str) else each for each in written]
+    return _masked(written) if isinstance(written, str) else written
+
+
+def _masked(text: str) -> str:
+    for pattern in _SECRET_PARTS:
+        text = pattern.sub(rf"\g<1>{_MASK}", text)
+    return text
 
 
 def _entries(key: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -176,11 +177,16 @@ class Monitor:
         self._pool = urllib3.PoolManager(timeout=PING_TIMEOUT, retries=PING_RETRIES)
 
     def ping(self, ping: Ping) -> None:
-        """Raises urllib3's HTTPError where nobody answered, and OSError where the answer is a refusal."""
-        body = ping.body.encode()[-PING_BODY_BYTES:]
-        answer = self._pool.request("POST", ping.url, body=body)
+        """Raises OSError where nobody answered, or refused. Its text has the host alone: the rest of the
+        address is what proves to a monitor that it is us."""
+        body, host = ping.body.encode()[-PING_BODY_BYTES:], urlsplit(ping.url).hostname
+        try:
+            answer = self._pool.request("POST", ping.url, body=body)
+        except urllib3.exceptions.HTTPError as error:
+            why = getattr(error, "reason", None) or error
+            raise OSError(f"the monitor at {host} does not answer: {type(why).__name__}") from None
         if answer.status >= 400:  # noqa: PLR2004 HTTP's refusals
-            raise OSError(f"the monitor answers {answer.status}")
+            raise OSError(f"the monitor at {host} answers {answer.status}")
 
 
 class Memory:

@@ -123,8 +123,13 @@ def _url(example: str) -> Callable[[object], str]:
         from urllib.parse import urlsplit  # noqa: PLC0415 pathlib and boto3 load it anyway, and not every command does
 
         url = value if isinstance(value, str) and value.isprintable() and " " not in value else ""
+        parts = urlsplit("")
         with contextlib.suppress(ValueError):
             parts = urlsplit(url)
+        if "@" in parts.netloc:
+            # Nothing here would send them along, and every line with the address would tell them.
+            raise ValueError(f"holds a user or a password, which is not supported (write {example})")
+        with contextlib.suppress(ValueError):
             # Asking for the port checks it.
             if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
                 return url
@@ -160,8 +165,9 @@ def _shell(value: object) -> tuple[str, ...]:
 
 
 def _environment(value: object) -> Mapping[str, str]:
+    # What stands there may be a secret, and faults go to the journal: no fault shows a value.
     if not isinstance(value, dict):
-        raise _fault("must be a table of strings", value, 'write { NAME = "value" }')
+        raise ValueError('must be a table of strings (write { NAME = "value" })')  # noqa: TRY004 faults are values
     faults = [fault for name, content in value.items() if (fault := _variable_fault(name, content))]
     if faults:
         raise ValueError("\n".join(map(str, faults)))
@@ -174,7 +180,7 @@ def _variable_fault(name: str, content: object) -> ValueError | None:
     if name in JOB_VARIABLES:
         return _fault("cannot be set", name, "observerd sets it for each run")
     if not isinstance(content, str) or "\0" in content:
-        return _fault(f"{name} must be a string", content, "write it in quotes")
+        return ValueError(f"{name} must be a string without a NUL character (write it in quotes)")
     return None
 
 

@@ -6,7 +6,9 @@ appears with its first failure has no increase() to alert on.
 """
 
 import gzip
+import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,8 +21,8 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
+    generate_latest,
     pushadd_to_gateway,
-    write_to_textfile,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder, gzip_accepted
@@ -256,10 +258,7 @@ class Metrics:
     def write_files(self, directory: Path) -> None:
         """Leave what is lasting for node_exporter's textfile collector. Raises OSError."""
         for kind, job, page in self._lasting():
-            path = directory / f"observerd-{kind}-{job}.prom"
-            write_to_textfile(str(path), page)
-            # Our umask is not the exporter's business.
-            path.chmod(0o644)
+            _replace(directory / f"observerd-{kind}-{job}.prom", generate_latest(page))
 
     def push(self, url: str, stack: str | None, timeout_s: float) -> None:
         """Leave what is lasting with a push gateway. timeout_s is for each of its answers. Raises OSError."""
@@ -287,6 +286,21 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"observerd_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write it at once and for everybody to read. The directory may be the exporter's: no name in it is
+    trusted, lest root writes, or opens to everybody, what a link leads to."""
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=".observerd-", delete=False)  # noqa: SIM115 renamed
+    try:
+        with file:
+            file.write(content)
+            # Our umask is not the exporter's business.
+            os.fchmod(file.fileno(), 0o644)
+        Path(file.name).replace(path)
+    except OSError:
+        Path(file.name).unlink(missing_ok=True)
+        raise
 
 
 def _each(metric: Counter, values: Iterable[str], *labels: str) -> None:

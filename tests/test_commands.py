@@ -118,7 +118,19 @@ def test_the_configuration_as_json_has_each_value_as_a_file_would():
     assert shown["job_environment"] == {"value": {}, "origin": "default"}
 
 
-@pytest.mark.parametrize("name", ["DB_PASSWORD", "passwd", "CLIENT_SECRET", "API_TOKEN", "AWS_ACCESS_KEY_ID"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DB_PASSWORD",
+        "passwd",
+        "PGPASS",
+        "DB_PWD",
+        "CLIENT_SECRET",
+        "API_TOKEN",
+        "AWS_ACCESS_KEY_ID",
+        "BASIC_AUTH",
+    ],
+)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_secret_is_masked(name, as_json):
     environment = {name: "hunter2", "PLAIN": "seen"}
@@ -129,6 +141,40 @@ def test_a_secret_is_masked(name, as_json):
     assert "hunter2" not in shown
     assert "********" in shown
     assert "seen" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgres://me:hunter2@db:5432/bills",
+        "--password=hunter2",
+        "PGPASSWORD=hunter2 psql",
+        "curl --header 'X' --api-key='hunter2 and more' https://seen",
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_secret_within_a_text_is_masked(text, as_json):
+    environment = {"WHERE": text}
+    read = loaded(Job("a", ("seen", text), environment=environment), job_environment=environment)
+
+    shown = show_config(read, as_json=as_json) + jobs(read, as_json=as_json, width=None)
+
+    assert "hunter2" not in shown
+    assert "seen" in shown
+
+
+@pytest.mark.parametrize("url", ["https://hc-ping.com:8443/0b2a/x?y=z", "https://hc-ping.com"])
+def test_of_a_monitors_address_the_host_is_shown(url):
+    (shown,) = json.loads(jobs(loaded(Job("a", ("true",), ping_url=url)), as_json=True, width=None))
+
+    assert "/".join([*url.split("/")[:3], "********"]) == shown["ping_url"]
+
+
+@pytest.mark.parametrize(
+    "text", ["http://host:8080/a", "--since=yesterday", "a:b@c", "mailto:me@example.com"]
+)
+def test_what_is_no_secret_is_shown(text):
+    assert text in jobs(loaded(Job("a", (text,))), as_json=True, width=None)
 
 
 def test_a_value_cannot_break_its_line():

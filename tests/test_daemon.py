@@ -541,6 +541,17 @@ def test_in_the_background_it_is_cut_off_from_where_it_was_started(in_background
     assert "Umask:\t0027" in (process / "status").read_text().splitlines()
 
 
+def test_in_the_background_its_files_are_not_everybodys(in_background, tmp_path):
+    """Jobs' output is in the log. Whoever may read the pidfile may lock it, and keep the next start out."""
+    before = os.umask(0o022)
+    try:
+        in_background()
+    finally:
+        os.umask(before)
+
+    assert [0o640, 0o600] == [(tmp_path / name).stat().st_mode & 0o777 for name in ("log", "pid")]
+
+
 def test_a_pidfile_that_a_killed_daemon_left_is_no_obstacle(in_background, tmp_path):
     _, first = in_background()
     os.kill(first, signal.SIGKILL)

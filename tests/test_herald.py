@@ -282,6 +282,21 @@ def test_a_monitor_that_refuses_is_a_fault(hooks):
     assert 1 == len(hooks.seen)
 
 
+@pytest.mark.parametrize("status", [404, 503, None])
+def test_no_log_line_has_a_monitors_address(status, hooks, caplog, monkeypatch):
+    """It is a password: who knows it can report a success."""
+    monkeypatch.setattr(heralds, "PING_RETRIES", heralds.PING_RETRIES.new(backoff_factor=0))
+    hooks.statuses = [status] * 20
+    if status is None:
+        hooks.close()
+    errands = Errands("pings")
+    errands.add(lambda: Monitor().ping(Ping(f"{hooks.url}/0b2a", "")))
+
+    assert 0 == errands.finish(30)
+    [line] = [str(vars(record)) for record in caplog.records if record.message == "notice not sent"]
+    assert ("127.0.0.1" in line, "0b2a" in line) == (True, False)
+
+
 def test_a_worker_that_leaves_at_once_has_told_everybody(hooks, sqs, tmp_path):
     sqs.queues["jobs"].redrive = "dead"
     sqs.send_job("feed", scheduled_time="2026-11-23T18:00:00Z")

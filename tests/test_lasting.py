@@ -1,6 +1,7 @@
 """What a worker leaves of its metrics, and that nobody can hold it up while it does."""
 
 import contextlib
+import errno
 import http.server
 import os
 import socket
@@ -66,6 +67,38 @@ def test_the_exporter_may_read_what_a_tight_umask_wrote(metrics, tmp_path):
         os.umask(before)
 
     assert {0o644} == {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["observerd-run-feed.prom", f"observerd-run-feed.prom.{os.getpid()}"])
+def test_a_link_in_the_exporters_directory_leads_root_nowhere(name, metrics, tmp_path, monkeypatch):
+    """The directory may be another user's: what lies there in wait must be neither written nor opened."""
+    shadow, directory = tmp_path / "shadow", tmp_path / "textfiles"
+    shadow.write_text("root's own")
+    shadow.chmod(0o600)
+    directory.mkdir()
+    ended(metrics, "feed")
+    monkeypatch.setattr(threading, "current_thread", lambda: SimpleNamespace(ident=1))
+    for link in (name, f"{name}.1"):
+        (directory / link).symlink_to(shadow)
+
+    metrics.write_files(directory)
+
+    assert ("root's own", 0o600) == (shadow.read_text(), shadow.stat().st_mode & 0o777)
+    assert "observerd_job_last_run" in (directory / "observerd-run-feed.prom").read_text()
+
+
+def test_a_full_disk_leaves_no_half_file(metrics, tmp_path, monkeypatch):
+    ended(metrics, "feed")
+    leave(metrics, str(tmp_path), None, None)
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fchmod", full)
+    leave(metrics, str(tmp_path), None, None)
+
+    assert before == {path: path.read_text() for path in tmp_path.iterdir()}
 
 
 @pytest.fixture
