@@ -6,7 +6,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +21,7 @@ from observerd.core.events import (
     Event,
     Exit,
     Extend,
+    Extended,
     Finished,
     GiveUp,
     Hold,
@@ -53,6 +54,9 @@ log = logging.getLogger(__name__)
 
 # A poll that has not come back by then never will: its client gives up ten seconds after the longest wait.
 POLL_LIMIT_S = 3.0 * LONG_POLL_S
+# The same of an extension, whose client gives up after eight. Without any, each job here loses its lease, and
+# so does each that comes after it.
+EXTENSION_LIMIT_S = 60.0
 # A stop that makes progress is waited for; one that hangs for so long is not. As the unit's TimeoutStopSec.
 STOP_EXTENSION_S = 90.0
 # The main thread wakes when it means to, or is stuck: no loaded machine is that slow.
@@ -77,6 +81,23 @@ class Witness(Protocol):
     def order(self, order: Order) -> None: ...
 
 
+class _Unanswered:
+    """The orders that a hand still has to answer."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.since = 0.0
+        """When it began with the first of them."""
+
+    def asked(self) -> None:
+        self.since = self.since if self.count else time.monotonic()
+        self.count += 1
+
+    def answered(self) -> None:
+        self.since = time.monotonic()
+        self.count -= 1
+
+
 class Service:
     """Consumes until idle or told to stop."""
 
@@ -89,6 +110,7 @@ class Service:
         self._queue_name = queue_name
         self._bells: dict[str, Bell] = {}
         self._polled_at: float | None = None
+        self._extensions = _Unanswered()
         self._is_ready = False
         self._status = ""
 
@@ -154,14 +176,23 @@ class Service:
 
     def _overdue_at(self) -> float | None:
         """When there must have been an event by; None: nothing is waited for."""
-        polled_at = self._polled_at if self._consumer.polling else None
-        moments = ((polled_at, POLL_LIMIT_S), (self._consumer.wake_at(), LATE_S))
-        return min((at + grace_s for at, grace_s in moments if at is not None), default=None)
+        wake_at = self._consumer.wake_at()
+        means_to_wake = () if wake_at is None else (wake_at + LATE_S,)
+        return min((*self._answers_due(), *means_to_wake), default=None)
+
+    def _answers_due(self) -> Iterator[float]:
+        """When each call that is on its way has been answered, or never will be."""
+        if self._consumer.polling and self._polled_at is not None:
+            yield self._polled_at + POLL_LIMIT_S
+        if self._extensions.count:
+            yield self._extensions.since + EXTENSION_LIMIT_S
 
     def _note(self, event: Event, crew: Crew) -> None:
         match event:
             case Finished(message):
                 self._silence(message)
+            case Extended():
+                self._extensions.answered()
             case Reloaded(jobs):
                 crew.runner.jobs = jobs
 
@@ -173,6 +204,7 @@ class Service:
             case Release():
                 crew.receiver.order(order)
             case Extend():
+                self._extensions.asked()
                 crew.heartbeat.order(order)
             case GiveUp() | Hold() | Protect():
                 crew.leaver.order(order)
@@ -231,8 +263,8 @@ class Service:
             self._notifier.alive(STOP_EXTENSION_S if self._is_leaving() else None)
 
     def _is_healthy(self, now: float) -> bool:
-        """Progress, not mere life: the one wait that may be long is a poll, and it has a limit."""
-        return not self._consumer.polling or self._polled_at is None or now - self._polled_at < POLL_LIMIT_S
+        """Progress, not mere life: polls and extensions may take long, but not for ever."""
+        return all(now < due for due in self._answers_due())
 
 
 def status_line(consumer: Consumer, queue_name: str, now: float) -> str:

@@ -1,13 +1,25 @@
 """The main thread's loop: what it shows and tells systemd after each event, and what it survives."""
 
 import queue
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from observerd.core.consumer import Consumer, Limits
-from observerd.core.events import Cause, End, Exit, Message, Outcome, Poll, Received, StopRequested
-from observerd.service import LATE_S, POLL_LIMIT_S, Crew, Service
+from observerd.core.events import (
+    Cause,
+    End,
+    Exit,
+    Extend,
+    Extended,
+    Message,
+    Outcome,
+    Poll,
+    Received,
+    StopRequested,
+)
+from observerd.service import EXTENSION_LIMIT_S, LATE_S, POLL_LIMIT_S, Crew, Service
 from observerd.systemd import Notifier
 
 
@@ -84,6 +96,22 @@ def test_a_poll_that_is_not_answered_in_time_starves_the_watchdog(monkeypatch):
 
     more_time = ["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=90000000"]
     assert [more_time] == [each for each in notifier.said if "WATCHDOG=1" in each]
+
+
+def test_a_heartbeat_that_hangs_starves_the_watchdog_and_one_that_gets_on_does_not():
+    service, crew = Service(Consumer(Limits(), 0.0), queue.SimpleQueue(), Notifier({}), "jobs"), _crew([])
+    for _ in range(2):
+        service._perform(Extend(()), crew)
+    late = time.monotonic() + EXTENSION_LIMIT_S + 1
+
+    assert not service._is_healthy(late)
+    assert service._overdue_at() < late
+    service._extensions.since -= 2 * EXTENSION_LIMIT_S
+    service._note(Extended(0.0), crew)
+    assert service._is_healthy(late - 10), "the second has just begun"
+    assert not service._is_healthy(late + 10)
+    service._note(Extended(0.0), crew)
+    assert service._is_healthy(late + 10), "none is on its way"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Stack:
     watchdog_s: float = 60.0
     restart_s: float = 5.0
     starts_at_most: int = 5
-    starts_within_s: float = 300.0
+    starts_within_s: float = 900.0
     # packaging/systemd/observerd-failed.service
     failed_turns: int = 10
     failed_turn_s: float = 30.0
