@@ -30,8 +30,8 @@ rpm: $(VENV)/.demo
 	@packaging/rpm/report.sh dist/*.noarch.rpm
 
 SYSTEM_PACKAGES := systemd dbus systemd-container rpm createrepo-c dnf rpmlint iproute2 procps util-linux
-# promtool, and a browser with letters to draw, for tests of what people and Prometheus are shown.
-TEST_PACKAGES := prometheus chromium fonts-dejavu-core
+# promtool, a browser with letters to draw, shells and troff, for tests of what people and Prometheus are shown.
+TEST_PACKAGES := prometheus chromium fonts-dejavu-core bash zsh fish groff-base
 
 system-packages: PACKAGES := $(SYSTEM_PACKAGES)
 test-packages: PACKAGES := $(TEST_PACKAGES)

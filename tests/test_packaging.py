@@ -43,9 +43,22 @@ def test_the_manual_has_every_command_and_option(pages):
     missing = [
         (command, flag)
         for command, flag in options(_parser())
-        if not any(each.startswith(command) and f"\\fB{flag}\\fR" in each for each in sections)
+        if flag not in ("-h", "--help")
+        if not any(each.split()[0] == command and f"\\fB{flag}\\fR" in each for each in sections)
     ]
     assert [] == missing
+    assert ["dlq", "list|show|retry|drop", "[RUN", "...]"] in [
+        each.partition("\n")[0].split() for each in sections
+    ]
+
+
+@pytest.mark.parametrize("name", ["observerd.8", "observerd.toml.5", "observerd-jobs.5"])
+def test_troff_finds_nothing_wrong_with_a_page(name, pages):
+    source = gzip.decompress((pages / f"{name}.gz").read_bytes())
+    done = subprocess.run(
+        ("groff", "-man", "-Tutf8", "-ww", "-rLL=100n"), input=source, capture_output=True, check=True
+    )
+    assert b"" == done.stderr
 
 
 @pytest.mark.parametrize(
@@ -55,31 +68,112 @@ def test_the_manual_has_every_key(pages, name, keys):
     assert list(keys) == re.findall(r"^\\fB([a-z_]+)\\fR = ", page(pages, name), re.MULTILINE)
 
 
-def completed(pages, *words):
-    """What bash offers for these words, the last of them unfinished."""
-    script = '. "$1"; shift; COMP_WORDS=(observerd "$@"); COMP_CWORD=$#; _observerd; echo "${COMPREPLY[@]}"'
-    command = ("bash", "-c", script, "bash", pages / "observerd.bash", *words)
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+@pytest.fixture(scope="module")
+def shells(pages, tmp_path_factory):
+    """The environment in which the three shells complete, and `observerd jobs` knows two."""
+    bin_directory = tmp_path_factory.mktemp("bin")
+    jobs = "echo JOB SCHEDULE; echo nightly-feed -; echo tidy -"
+    (bin_directory / "observerd").write_text(f'#!/bin/sh\n[ "$1" = jobs ] && {{ {jobs}; }}\n')
+    (bin_directory / "observerd").chmod(0o755)
+    # zsh looks for a function's name.
+    (pages / "_observerd").write_text((pages / "observerd.zsh").read_text())
+    home = tmp_path_factory.mktemp("home")
+    (home / ".zshrc").write_text(ZSHRC)
+    return {"PATH": f"{bin_directory}:/usr/bin:/bin", "HOME": str(home), "PAGES": str(pages), "TERM": "dumb"}
 
 
-def test_bash_offers_every_command(pages):
+BASH = """
+. "$PAGES/observerd.bash"
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_observerd
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+FISH = """
+source $PAGES/observerd.fish
+complete --do-complete "$argv" | string split --fields 1 \\t
+"""
+# zsh completes on a terminal alone. There it writes down what it would offer, and ends.
+ZSH = """
+zmodload zsh/zpty
+zpty shell zsh -i
+zpty -w -n shell "$*"$'\\C-x'
+while zpty -r shell said; do :; done
+"""
+ZSHRC = """
+fpath=($PAGES $fpath)
+autoload -Uz compinit
+compinit -u -d $HOME/dump
+compadd() {
+    local -a found
+    # These flags ask, and offer nothing.
+    [[ ${@[1,(i)(-|--)]} == *-(O|A|D)* ]] || {
+        builtin compadd -A found "$@"
+        print -rl -- $found >>$HOME/offered
+    }
+    builtin compadd "$@"
+}
+finish() { zle complete-word; exit; }
+zle -N finish
+bindkey '^X' finish
+"""
+
+
+def completed(shell, shells, *words):
+    """What the shell offers for these words, the last of them unfinished."""
+    words = ("observerd", *words)
+    command = {
+        "bash": ("bash", "-c", BASH, "bash", *words),
+        "fish": ("fish", "--no-config", "-c", FISH, " ".join(words)),
+        "zsh": ("zsh", "-f", "-c", ZSH, "zsh", *words),
+    }[shell]
+    offered = Path(shells["HOME"], "offered")
+    offered.unlink(missing_ok=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=shells, timeout=60
+    )
+    assert "" == done.stderr
+    return offered.read_text().split() if offered.exists() else done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["exec", ""], ["nightly-feed", "tidy"]),
+        (["why", "t"], ["tidy"]),
+        (["simulate", "--design", ""], ["observerd", "seed"]),
+        (["run", "--config", "pyproj"], ["pyproject.toml"]),
+        (["prove", "pyproj"], ["pyproject.toml"]),
+        (["run", "--slots", ""], []),
+        (["import-crontab", "--out", "docs/exam"], ["examples"]),
+        (["dlq", "re"], ["retry"]),
+    ],
+    ids=" ".join,
+)
+def test_a_shell_offers_what_may_stand_there(shell, words, expected, shells):
+    assert expected == sorted(Path(each).name for each in completed(shell, shells, *words))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_offers_every_command(shell, shells):
     (commands,) = [action.choices for action in _parser()._actions if action.nargs == "A..."]
 
-    assert [*commands, "--help", "--version"] == completed(pages, "")
+    assert set(commands) <= set(completed(shell, shells, ""))
 
 
-def test_bash_offers_every_long_option(pages):
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_offers_every_long_option(shell, shells):
     expected = {}
     for command, flag in options(_parser()):
         if flag.startswith("--"):
             expected.setdefault(command, set()).add(flag)
 
-    assert expected == {command: set(completed(pages, *command.split(), "--")) for command in expected}
+    assert expected == {command: set(completed(shell, shells, command, "--")) for command in expected}
 
 
-def test_bash_offers_files_where_a_file_is_wanted(pages):
-    assert ["pyproject.toml"] == completed(pages, "run", "--config", "pyproj")
-    assert [] == completed(pages, "run", "--slots", "")
+def test_bash_completes_a_value_behind_an_equals_sign(shells):
+    assert ["seed"] == completed("bash", shells, "simulate", "--design", "=", "se")
+    assert ["observerd", "seed"] == sorted(completed("bash", shells, "simulate", "--design", "="))
 
 
 def test_the_package_has_the_version_of_the_code():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from parsers import Command, Option
+from parsers import Argument, Command
 
 # The names of the defined jobs; nothing where the configuration cannot be read.
 JOBS = "observerd jobs 2>/dev/null | awk 'NR > 1 { print $1 }'"
@@ -13,56 +13,51 @@ def bash(commands: Iterable[Command]) -> str:
     return f"""\
 # bash completion of observerd, generated from its parser
 _observerd() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} command= word
-    COMPREPLY=()
+    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
+    local word command= flags= words= files=
+    # --option=value comes as three words.
+    [ "$current" != = ] || current=
+    [ "$previous" != = ] || previous=${{COMP_WORDS[COMP_CWORD-2]}}
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        case "$command $word" in
-{_lines(16, (f'"{_in_bash(each.name)}") command="{each.name}" ;;' for each in known))}
+        case "$word" in
+            {"|".join(each.name for each in known)}) command=$word; break ;;
         esac
     done
     case "$command $previous" in
-{_lines(12, (line for each in known for line in _bash_values(each)))}
+{_lines(8, (_bash_option(each, option) for each in known for option in each.options if option.metavar))}
+        " "*) flags="{_names(known)} --help --version" ;;
+{_lines(8, map(_bash_command, known))}
     esac
-    case "$command" in
-        "") COMPREPLY=($(compgen -W "{_top(known)} --help --version" -- "$current")) ;;
-{_lines(12, map(_bash_words, known))}
-    esac
+    [[ $current != -* ]] || words= files=
+    [ -n "$words$files" ] || words=$flags
+    [ -z "$files" ] || compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen $files -W "$words" -- "$current")
 }}
+_observerd_jobs() {{ {JOBS}; }}
 complete -F _observerd observerd
 """
 
 
-def _in_bash(name: str) -> str:
-    """The command so far, and the word that makes it this one."""
-    return name if " " in name else f" {name}"
+def _bash_option(command: Command, option: Argument) -> str:
+    patterns = "|".join(f'"{command.name} {flag}"' for flag in option.flags)
+    return f"{patterns}) {_bash_values(option) or ':'} ;;"
 
 
-def _bash_values(command: Command) -> Iterable[str]:
-    for option in command.options:
-        if option.metavar:
-            pattern = "|".join(f'"{command.name} {flag}"' for flag in option.flags)
-            yield f"{pattern}) {_bash_value(option)}; return ;;"
+def _bash_command(command: Command) -> str:
+    flags = " ".join(flag for option in command.options for flag in option.flags if flag.startswith("--"))
+    values = "".join(f"; {values}" for values in map(_bash_values, command.positionals) if values)
+    return f'"{command.name} "*) flags="{flags}"{values} ;;'
 
 
-def _bash_value(option: Option) -> str:
-    if option.is_path:
-        return 'COMPREPLY=($(compgen -f -- "$current"))'
-    if option.choices:
-        return f'COMPREPLY=($(compgen -W "{" ".join(option.choices)}" -- "$current"))'
-    return "COMPREPLY=()"
-
-
-def _bash_words(command: Command) -> str:
-    words = [flag for option in command.options for flag in option.flags if flag.startswith("--")]
-    words += [*command.below, *(choice for each in command.positionals for choice in each.choices)]
-    jobs = f" $({JOBS})" if _takes_job(command) else ""
-    files = " -f" if _takes_file(command) else ""
-    return f'"{command.name}") COMPREPLY=($(compgen{files} -W "{" ".join(words)}{jobs}" -- "$current")) ;;'
+def _bash_values(argument: Argument) -> str:
+    if argument.is_path:
+        return "files=-f"
+    words = "$(_observerd_jobs)" if argument.is_job else " ".join(argument.choices)
+    return f'words+=" {words}"' if words else ""
 
 
 def zsh(commands: Iterable[Command]) -> str:
     known = list(commands)
-    top = (f"{_zsh_quoted(f'{each.name}:{each.summary}')}" for each in known if " " not in each.name)
     return f"""\
 #compdef observerd
 # zsh completion of observerd, generated from its parser
@@ -70,7 +65,7 @@ _observerd_jobs() {{ local -a jobs; jobs=(${{(f)"$({JOBS})"}}); compadd -a jobs 
 _observerd() {{
     local -a commands
     commands=(
-{_lines(8, top)}
+{_lines(8, (_zsh_quoted(f"{each.name}:{each.summary}") for each in known))}
     )
     if (( CURRENT == 2 )); then
         _describe -t commands command commands
@@ -80,39 +75,34 @@ _observerd() {{
     local command=$words[2]
     shift words; (( CURRENT-- ))
     case $command in
-{_lines(8, (_zsh_command(each, known) for each in known if " " not in each.name))}
+{_lines(8, map(_zsh_command, known))}
     esac
 }}
 _observerd "$@"
 """
 
 
-def _zsh_command(command: Command, known: list[Command]) -> str:
-    specs = [_zsh_option(option) for option in command.options]
-    if command.below:
-        specs.append(f"'1:command:({' '.join(command.below)})'")
-        options = (
-            option for each in known if each.name.startswith(f"{command.name} ") for option in each.options
-        )
-        specs += [_zsh_option(option) for option in options]
-    specs += [_zsh_positional(each.metavar, each.choices) for each in command.positionals]
-    return f"{command.name}) _arguments {' '.join(dict.fromkeys(specs))} ;;"
+def _zsh_command(command: Command) -> str:
+    return f"{command.name}) _arguments {' '.join(_zsh_arguments(command))} ;;"
 
 
-def _zsh_option(option: Option) -> str:
-    text = option.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
-    value = f":{option.metavar}:{_zsh_values(option)}" if option.metavar else ""
-    return _zsh_quoted(f"{option.flags[-1]}[{text}]{value}")
+def _zsh_arguments(command: Command) -> Iterable[str]:
+    for option in command.options:
+        text = option.help.replace("[", "(").replace("]", ")").replace(":", "\\:")
+        value = f":{option.metavar}:{_zsh_values(option)}" if option.metavar else ""
+        # One of its flags excludes the others.
+        yield from (_zsh_quoted(f"({' '.join(option.flags)}){flag}[{text}]{value}") for flag in option.flags)
+    for each in command.positionals:
+        times = {"*": "*", "+": "*", "?": ":"}.get(str(each.nargs), "")
+        yield _zsh_quoted(f"{times}:{each.metavar.lower()}:{_zsh_values(each)}")
 
 
-def _zsh_values(option: Option) -> str:
-    return "_files" if option.is_path else f"({' '.join(option.choices)})" if option.choices else " "
-
-
-def _zsh_positional(metavar: str, choices: tuple[str, ...]) -> str:
-    if metavar == "JOB":
-        return "':job:_observerd_jobs'"
-    return f"':{metavar.lower()}:({' '.join(choices)})'" if choices else f"':{metavar.lower()}:_files'"
+def _zsh_values(argument: Argument) -> str:
+    if argument.is_path:
+        return "_files"
+    if argument.is_job:
+        return "_observerd_jobs"
+    return f"({' '.join(argument.choices)})" if argument.choices else " "
 
 
 def _zsh_quoted(text: str) -> str:
@@ -121,55 +111,46 @@ def _zsh_quoted(text: str) -> str:
 
 def fish(commands: Iterable[Command]) -> str:
     known = list(commands)
-    top = _top(known)
-    head = [
-        "# fish completion of observerd, generated from its parser",
-        "complete -c observerd -f",
-        f"complete -c observerd -n 'not __fish_seen_subcommand_from {top}' -l help -d 'show help'",
-        f"complete -c observerd -n 'not __fish_seen_subcommand_from {top}' -l version -d 'show the version'",
-    ]
-    return "\n".join([*head, *(line for each in known for line in _fish_command(each, top))]) + "\n"
+    jobs = JOBS.replace("'", '"').replace("$1", "\\$1")
+    return f"""\
+# fish completion of observerd, generated from its parser
+set -l commands {_names(known)}
+function __observerd_jobs; {jobs}; end
+complete -c observerd -f
+complete -c observerd -n "not __fish_seen_subcommand_from $commands" -l help -d 'show help'
+complete -c observerd -n "not __fish_seen_subcommand_from $commands" -l version -d 'show the version'
+{_lines(0, (line for each in known for line in _fish_command(each)))}
+"""
 
 
-def _fish_command(command: Command, top: str) -> Iterable[str]:
-    *above, word = command.name.split()
-    seen = " ; and ".join(f"__fish_seen_subcommand_from {each}" for each in above)
-    yield _fish(seen or f"not __fish_seen_subcommand_from {top}", f"-a {word}", command.summary)
-    here = " ; and ".join(f"__fish_seen_subcommand_from {each}" for each in command.name.split())
+def _fish_command(command: Command) -> Iterable[str]:
+    yield _fish('"not __fish_seen_subcommand_from $commands"', f" -a {command.name}", command.summary)
+    here = f"'__fish_seen_subcommand_from {command.name}'"
     for option in command.options:
-        yield _fish(here, _fish_option(option), option.help)
-    if _takes_job(command):
-        yield _fish(here, f"-a '({JOBS.replace(chr(39), chr(34)).replace('$1', chr(92) + '$1')})'", "job")
+        dashes = (f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.flags)
+        # -x: no files either.
+        value = "" if not option.metavar else " -r" if option.is_path else " -x"
+        yield _fish(here, f" {' '.join(dashes)}{value}{_fish_values(option)}", option.help)
     for each in command.positionals:
-        if each.choices:
-            yield _fish(here, f"-a '{' '.join(each.choices)}'", each.metavar.lower())
-    if _takes_file(command):
-        yield f"complete -c observerd -n '{here}' -F"
+        if values := _fish_values(each):
+            yield _fish(here, values, each.help)
 
 
-def _fish_option(option: Option) -> str:
-    flags = " ".join(f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.flags)
-    if not option.metavar:
-        return flags
-    values = f" -a '{' '.join(option.choices)}'" if option.choices else ""
-    return f"{flags} -r{' -F' if option.is_path else ''}{values}"
+def _fish_values(argument: Argument) -> str:
+    if argument.is_path:
+        return " -F"
+    if argument.is_job:
+        return " -a '(__observerd_jobs)'"
+    return f" -a '{' '.join(argument.choices)}'" if argument.choices else ""
 
 
 def _fish(condition: str, what: str, text: str) -> str:
     quoted = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"complete -c observerd -n '{condition}' {what} -d '{quoted}'"
+    return f"complete -c observerd -n {condition}{what} -d '{quoted}'"
 
 
-def _takes_job(command: Command) -> bool:
-    return any(each.metavar == "JOB" for each in command.positionals)
-
-
-def _takes_file(command: Command) -> bool:
-    return any(each.metavar != "JOB" and not each.choices for each in command.positionals)
-
-
-def _top(commands: Iterable[Command]) -> str:
-    return " ".join(each.name for each in commands if " " not in each.name)
+def _names(commands: Iterable[Command]) -> str:
+    return " ".join(each.name for each in commands)
 
 
 def _lines(indent: int, lines: Iterable[str]) -> str:

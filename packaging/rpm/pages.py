@@ -8,11 +8,12 @@ import dataclasses
 import gzip
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from completions import bash, fish, zsh
-from parsers import Command, Option, commands
+from parsers import Argument, Command, commands
 
 from observerd import __version__, cli
 from observerd.core.job import Job
@@ -49,26 +50,42 @@ def filled(page: str, parser: argparse.ArgumentParser) -> str:
 
 
 def roff(text: str) -> str:
-    """Text that troff prints as it is; what stands in `backquotes` in bold."""
+    """Text that troff prints as it is, but for its line breaks; what stands in `backquotes` in bold."""
+    return re.sub(r"`([^`\n]+)`", r"\\fB\1\\fR", _escaped(text))
+
+
+def _escaped(text: str) -> str:
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti").replace("^", "\\(ha")
-    text = re.sub(r"`([^`\n]+)`", r"\\fB\1\\fR", text)
     return re.sub(r"^([.'])", r"\\&\1", text, flags=re.MULTILINE)
 
 
 def _verbatim(text: str) -> str:
-    return f".nf\n{roff(text)}\n.fi"
+    """With its columns: backquotes stay where they are."""
+    return f".nf\n{_escaped(textwrap.dedent(text)).replace('`', chr(92) + '(ga')}\n.fi"
 
 
 def _command(command: Command) -> str:
-    arguments = " ".join(positional.metavar for positional in command.positionals)
-    lines = [f".SS {roff(command.name)} {roff(arguments)}".rstrip(), roff(command.description)]
-    return "\n".join([*lines, *map(_option, command.options)])
+    """Its section. What every command has, --help, is told once, before them all."""
+    title = " ".join((command.name, *map(_usage, command.positionals)))
+    told = [
+        each for each in (*command.positionals, *command.options) if each.help and "--help" not in each.flags
+    ]
+    return "\n".join([f".SS {roff(title)}", roff(command.description), *map(_argument, told)])
 
 
-def _option(option: Option) -> str:
-    flags = ", ".join(f"\\fB{roff(flag)}\\fR" for flag in option.flags)
-    value = f" \\fI{roff(option.metavar)}\\fR" if option.metavar else ""
-    return f".TP\n{flags}{value}\n{roff(option.help)}"
+def _usage(positional: Argument) -> str:
+    word = _value(positional)
+    return {"?": f"[{word}]", "*": f"[{word} ...]", "+": f"{word} ..."}.get(str(positional.nargs), word)
+
+
+def _argument(argument: Argument) -> str:
+    flags = ", ".join(f"\\fB{roff(flag)}\\fR" for flag in argument.flags)
+    value = f"\\fI{roff(_value(argument))}\\fR" if argument.metavar else ""
+    return f".TP\n{' '.join(filter(None, (flags, value)))}\n{roff(argument.help)}"
+
+
+def _value(argument: Argument) -> str:
+    return "|".join(argument.choices) or argument.metavar
 
 
 def _config_keys() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What an argparse parser accepts, as values."""
+"""What an argparse parser with commands accepts, as values."""
 
 import argparse
 from collections.abc import Iterator
@@ -7,67 +7,59 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Option:
+class Argument:
+    """An option, or what stands without one."""
+
     flags: tuple[str, ...]
+    """None: it stands without one."""
     metavar: str
     """What stands for its value; empty: it takes none."""
     help: str
     choices: tuple[str, ...]
     is_path: bool
+    nargs: int | str | None
 
-
-@dataclass(frozen=True)
-class Positional:
-    metavar: str
-    choices: tuple[str, ...]
+    @property
+    def is_job(self) -> bool:
+        """A RUN may be named by its job."""
+        return self.metavar in ("JOB", "RUN")
 
 
 @dataclass(frozen=True)
 class Command:
     name: str
-    """Its words, as in "dlq list"."""
     summary: str
     description: str
-    options: tuple[Option, ...]
-    positionals: tuple[Positional, ...]
-    below: tuple[str, ...]
-    """The last words of the commands below it."""
+    options: tuple[Argument, ...]
+    positionals: tuple[Argument, ...]
 
 
-def commands(parser: argparse.ArgumentParser, name: str = "", summary: str = "") -> Iterator[Command]:
-    """Every command that the parser knows but the nameless first, in its own order."""
+def commands(parser: argparse.ArgumentParser) -> Iterator[Command]:
+    """Every command of the parser, in its own order."""
+    (below,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    summaries = {choice.dest: choice.help or "" for choice in below._choices_actions}
+    for name, command in below.choices.items():
+        arguments = tuple(_arguments(command))
+        yield Command(
+            name,
+            summaries[name],
+            " ".join((command.description or "").split()),
+            tuple(each for each in arguments if each.flags),
+            tuple(each for each in arguments if not each.flags),
+        )
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[Argument]:
     formatter = parser._get_formatter()
-    options, positionals = [], []
-    subcommands: list[tuple[str, str, argparse.ArgumentParser]] = []
     for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            texts = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            subcommands = [(word, texts.get(word, ""), below) for word, below in action.choices.items()]
-        elif action.help == argparse.SUPPRESS:
-            continue
-        elif action.option_strings:
-            options.append(_option(action, formatter))
-        else:
-            positionals.append(Positional(_metavar(action), _choices(action)))
-    if name:
-        below = tuple(word for word, _, _ in subcommands)
-        description = " ".join((parser.description or summary).split())
-        yield Command(name, summary, description, tuple(options), tuple(positionals), below)
-    for word, text, subparser in subcommands:
-        yield from commands(subparser, f"{name} {word}".strip(), text)
-
-
-def _option(action: argparse.Action, formatter: argparse.HelpFormatter) -> Option:
-    text = formatter._expand_help(action) if action.help else ""
-    metavar = "" if action.nargs == 0 else _metavar(action)
-    return Option(
-        tuple(action.option_strings), metavar, " ".join(text.split()), _choices(action), action.type is Path
-    )
-
-
-def _metavar(action: argparse.Action) -> str:
-    return str(action.metavar) if action.metavar else action.dest.upper()
-
-
-def _choices(action: argparse.Action) -> tuple[str, ...]:
-    return tuple(map(str, action.choices or ()))
+        if action.help != argparse.SUPPRESS:
+            text = formatter._expand_help(action) if action.help else ""
+            metavar = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+            yield Argument(
+                tuple(action.option_strings),
+                metavar,
+                " ".join(text.split()),
+                tuple(map(str, action.choices or ())),
+                action.type is Path or metavar == "FILE",
+                action.nargs,
+            )
