@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ FLUSH_S = 2.0
 
 # What a LogRecord has of its own; everything else was given in extra.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+# A value that holds one of these, or nothing, is quoted.
+_QUOTED = re.compile(r'[ "=\n\r\t]')
 
 # syslog(3) priorities, which journald reads from the head of a line.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -157,7 +161,7 @@ def _instant(record: logging.LogRecord) -> str:
 
 def _shown(value: object) -> str:
     text = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=\n\r\t') else text
+    return json.dumps(text, ensure_ascii=False) if not text or _QUOTED.search(text) else text
 
 
 def _one_line(text: str) -> str:

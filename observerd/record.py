@@ -37,6 +37,8 @@ from observerd.emf import Emf
 
 # The name of a stream of events begins so; no job's name begins with an underscore.
 STREAM_PREFIX = "_events/"
+# json.dumps makes one anew for every line.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(slots=True)
@@ -147,7 +149,7 @@ class Record:
     def _say(self, event: str, at: float, **facts: Any) -> None:
         known = {key: value for key, value in facts.items() if value is not None}
         line = {"at": _instant(at), "event": event, "worker": self._worker, **known}
-        self._write(json.dumps(line, ensure_ascii=False))
+        self._write(_ENCODER.encode(line))
 
 
 def boot_and_start(wall: Callable[[], float] = time.time) -> tuple[float, float]:

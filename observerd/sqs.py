@@ -59,12 +59,13 @@ class Queue:
         self.visibility_timeout_s = int(visibility_timeout_s)
         self._poller = poller
         self._dead_letter_url = dead_letter_url
-        self._deletes = Gathering(self._delete_all, BATCH)
 
-    def equip(self, settler: "SQSClient", extender: "SQSClient") -> None:
-        """Hand over the clients that nothing needs before the first receive has answered."""
+    def equip(self, settler: "SQSClient", extender: "SQSClient", slots: int) -> None:
+        """Hand over what nothing needs before the first receive has answered: clients, and how many threads
+        may delete at once."""
         self._settler = settler
         self._extender = extender
+        self._deletes = Gathering(self._delete_all, min(BATCH, slots))
 
     def receive(self, at_most: int, wait_s: int) -> tuple[Message, ...]:
         """The next messages, waiting up to wait_s seconds for the first. Raises SqsFault."""

@@ -55,7 +55,7 @@ def make_queue(sqs):
     def make(name="jobs", visibility_timeout_s=120.0, dead_letter_url=None):
         clients = Clients(sqs.url(name), "us-east-1")
         queue = Queue(sqs.url(name), visibility_timeout_s, clients.poller(), dead_letter_url)
-        queue.equip(clients.settler(2), clients.extender(visibility_timeout_s))
+        queue.equip(clients.settler(2), clients.extender(visibility_timeout_s), slots=2)
         return queue
 
     return make

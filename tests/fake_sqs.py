@@ -74,6 +74,8 @@ class FakeSqs:
         self.queues = {name: FakeQueue(name) for name in names or ("jobs", "dead")}
         self.faults = []
         self.calls = []
+        self.callers = set()
+        """What callers say they are: their User-Agent."""
         self.clock_offset_s = 0.0
         """What SQS's clock says beyond ours."""
         self.delay_s = 0.0
@@ -310,6 +312,7 @@ def _handler(sqs):  # noqa: C901 one class, closed over its queues
             length = int(self.headers["Content-Length"])
             request = json.loads(self.rfile.read(length))
             operation = self.headers["X-Amz-Target"].rsplit(".", 1)[1]
+            sqs.callers.add(self.headers["User-Agent"])
             time.sleep(sqs.delay_s)
             fault = sqs.fault_of(operation)
             if fault is not None and fault.kind != "lost":

@@ -76,6 +76,42 @@ def test_nobody_waits_long_behind_a_call_that_hangs(monkeypatch):
     assert [["hangs"], ["passes"]] == door.calls
 
 
+class Waits:
+    """What time.sleep was asked for, while the clock stands where the test puts it."""
+
+    def __init__(self, monkeypatch):
+        self.slept, self.now = [], 0.0
+        monkeypatch.setattr(gathering.time, "sleep", self.slept.append)
+        monkeypatch.setattr(gathering.time, "monotonic", lambda: self.now)
+
+
+def test_who_is_alone_does_not_wait_for_company(monkeypatch):
+    waits, calls = Waits(monkeypatch), []
+    gathered = Gathering(lambda items: calls.append(list(items)) or [None] * len(items), 10)
+    for waits.now in (1.0, 1.2, 1.4):
+        gathered.do(waits.now)
+
+    assert ([], [[1.0], [1.2], [1.4]]) == (waits.slept, calls)
+
+
+def test_short_jobs_wait_for_each_other_a_moment(monkeypatch):
+    waits = Waits(monkeypatch)
+    gathered = Gathering(lambda items: [None] * len(items), 10)
+    for waits.now in (1.0, 1.05, 1.1):
+        gathered.do("item")
+
+    assert [gathering.APART_S, gathering.APART_S] == waits.slept
+
+
+def test_nobody_waits_where_no_other_can_come(monkeypatch):
+    waits = Waits(monkeypatch)
+    gathered = Gathering(lambda items: [None] * len(items), 1)
+    for waits.now in (1.0, 1.01):
+        gathered.do("item")
+
+    assert [] == waits.slept
+
+
 def test_an_error_of_ours_reaches_everybody_and_the_next_call_is_made():
     def broken(items):
         raise ZeroDivisionError

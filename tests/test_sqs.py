@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from observerd import __version__
 from observerd.aws import Clients, Unusable, endpoint_of, region_of
 from observerd.core.events import Attribute, Message, ReceiveFault
 from observerd.sqs import HandleRefused, NoDeadLetterQueue, SqsFault
@@ -27,6 +28,17 @@ def test_a_message_is_read_whole(sqs, make_queue):
     assert (sent, "body", "g", 1) == (message.id, message.body, message.group_id, message.receive_count)
     assert 1_700_000_000.0 == message.sent_at
     assert {"Name": Attribute("String", "feed"), "Raw": Attribute("Binary", b"\0\1")} == message.attributes
+
+
+def test_every_call_names_this_program(sqs, make_queue):
+    """CloudTrail shows it as userAgent."""
+    queue = make_queue()
+    sqs.send("body")
+    (message,) = queue.receive(1, 1)
+    queue.extend(((message, 60),))
+    queue.delete(message)
+
+    assert {f"observerd/{__version__}"} == {caller.split()[0] for caller in sqs.callers}
 
 
 def test_an_empty_queue_gives_nothing(make_queue):
