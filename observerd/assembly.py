@@ -257,11 +257,12 @@ def _say_who_is_up(record: "Record", metadata: "Metadata") -> None:
     from observerd.metadata import NoMetadata  # noqa: PLC0415
     from observerd.record import boot_and_start  # noqa: PLC0415
 
-    instance_id = None
+    instance_id = launched_at = None
     if is_ec2(os.environ):
         with contextlib.suppress(NoMetadata):
             instance_id = metadata.instance_id()
-    record.up(instance_id, *boot_and_start())
+            launched_at = metadata.launched_at()
+    record.up(*boot_and_start(), instance_id, launched_at)
 
 
 def _print_line(line: str) -> None:

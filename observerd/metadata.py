@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Protocol
 
 import ec2_metadata
@@ -36,6 +37,7 @@ class NoMetadata(Exception):
 
 class Metadata(Protocol):
     def instance_id(self) -> str: ...
+    def launched_at(self) -> float: ...
     def group(self) -> str | None: ...
 
 
@@ -71,6 +73,12 @@ class Imds:
     def region(self) -> str:
         with self._asking():
             return self._imds.region
+
+    def launched_at(self) -> float:
+        """When EC2 launched the instance (Unix time): when it was last started, if it had been stopped."""
+        with self._asking():
+            told = self._imds.instance_identity_document["pendingTime"]
+            return datetime.fromisoformat(told).timestamp()
 
     def group(self) -> str | None:
         """The group's name from the instance's tags; None: it has no such tag, or IMDS may not tell tags."""

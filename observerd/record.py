@@ -69,10 +69,17 @@ class Record:
         self._runs: dict[str, _Delivery] = {}
         self._by_handle: dict[str, dict[str, Any]] = {}
 
-    def up(self, instance_id: str | None, booted_at: float, started_at: float) -> None:
-        """Say that this worker is up; when its machine booted and its daemon was started, in Unix time."""
+    def up(
+        self, booted_at: float, started_at: float, instance_id: str | None, launched_at: float | None
+    ) -> None:
+        """Say that this worker is up; when its machine booted and its daemon was started, in Unix time.
+
+        And which instance it is, and when EC2 launched that; None where that is not known.
+        """
         self._up_at = started_at
-        self._say("worker_up", started_at, instance_id=instance_id, booted_at=_instant(booted_at))
+        times = {"launched_at": launched_at, "booted_at": booted_at}
+        told = {name: _instant(at) for name, at in times.items() if at is not None}
+        self._say("worker_up", started_at, instance_id=instance_id, **told)
 
     def event(self, event: Event, _now: float) -> None:
         match event:

@@ -26,6 +26,7 @@ class FakeEc2:
             "instance-id": INSTANCE,
             "instance-life-cycle": "on-demand",
             "tags/instance/aws:autoscaling:groupName": GROUP,
+            "/latest/dynamic/instance-identity/document": json.dumps({"pendingTime": "2026-11-24T12:00:00Z"}),
         }
         self.imds_works = True
         self.on_call = lambda _: None

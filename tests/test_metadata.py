@@ -29,10 +29,11 @@ def ec2():
 def test_it_is_asked_where_the_environment_says(ec2):
     metadata = Imds(ec2.environ)
 
-    assert ("i-0123", "workers", "InService") == (
+    assert ("i-0123", "workers", "InService", NOON) == (
         metadata.instance_id(),
         metadata.group(),
         metadata.target_state(),
+        metadata.launched_at(),
     )
 
 
@@ -40,6 +41,13 @@ def test_where_tags_are_not_told_there_is_no_group(ec2):
     ec2.metadata = {}
 
     assert Imds(ec2.environ).group() is None
+
+
+def test_a_document_that_says_less_is_no_answer(ec2):
+    ec2.metadata["/latest/dynamic/instance-identity/document"] = "{}"
+
+    with pytest.raises(NoMetadata, match="pendingTime"):
+        Imds(ec2.environ).launched_at()
 
 
 def test_no_answer_is_one_line():

@@ -153,13 +153,13 @@ def test_what_befalls_a_run_is_recorded_under_its_id(order, event, kept):
 
 
 def test_a_worker_is_up_gives_up_and_leaves(kept):
-    kept.record.up("i-0abc", AT - 30, AT - 2)
+    kept.record.up(AT - 30, AT - 2, "i-0abc", AT - 41)
     kept.record.event(GaveUp(GiveUpAnswer.TERMINATING, "i-0abc"), 0.0)
     kept.record.order(Exit(0, "idle"))
 
     up = kept.of("worker_up")
-    assert ("i-0abc", "2026-11-23T17:59:30.000Z", "2026-11-23T17:59:58.000Z") == (
-        up["instance_id"], up["booted_at"], up["at"],
+    assert ("i-0abc", "2026-11-23T17:59:19.000Z", "2026-11-23T17:59:30.000Z", "2026-11-23T17:59:58.000Z") == (
+        up["instance_id"], up["launched_at"], up["booted_at"], up["at"],
     )  # fmt: skip
     assert ["worker_up", "given_up", "worker_left"] == [each["event"] for each in kept.events()]
     assert ("idle", 42.0) == (kept.of("worker_left")["reason"], kept.of("worker_left")["WorkerSeconds"])

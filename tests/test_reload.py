@@ -210,7 +210,9 @@ def test_a_daemon_in_the_background_finds_files_named_from_where_it_was_started(
         ),
         cwd=tmp_path, env={**daemon.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=60,
     )  # fmt: skip
-    pid = int((tmp_path / "pid").read_text())
+    pidfile = tmp_path / "pid"
+    eventually(lambda: pidfile.exists() and pidfile.read_text())
+    pid = int(pidfile.read_text())
     try:
         sqs.wait_for(lambda fake: "ReceiveMessage" in fake.calls)
         os.kill(pid, signal.SIGHUP)

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 
 from observerd.aws import Account, Unanswered, Unusable, region_of
 from observerd.core.lines import one_line
@@ -72,8 +73,15 @@ def _why(account: Account, place: Place, arguments: argparse.Namespace) -> int:
         steps = [{"at": time_text(hop.at), "hop": hop.name, "note": hop.note} for hop in hops(known, now)]
         print(as_json({**story.values(now), "timeline": steps, "advice": advice}))
     else:
-        print("\n".join([picture(known, now, _screen()), *([""] if advice else []), *map(one_line, advice)]))
+        screen = _screen()
+        print("\n".join([picture(known, now, screen), *([""] if advice else []), *_advised(advice, screen)]))
     return EX_OK
+
+
+def _advised(advice: Sequence[str], screen: Screen) -> Iterator[str]:
+    for line in map(one_line, advice):
+        # A command is to be pasted: it is never wrapped by us.
+        yield from [line] if line.startswith(" ") else screen.wrapped(line)
 
 
 def _logs(account: Account, place: Place, arguments: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from observerd.core.request import NAME_ATTRIBUTE, BadMessage, read_request
 from observerd.operations import logs
 from observerd.operations.place import Place
 from observerd.operations.reading import Events
-from observerd.operations.runs import span
+from observerd.operations.runs import span, time_cell
 from observerd.operations.screen import Cell, Progress, Screen
 from observerd.operations.tale import time_text
 from observerd.operations.trouble import Trouble, asked
@@ -289,8 +289,8 @@ def _dead(message: Message) -> Dead:
 
 
 def table(found: Sequence[Dead], now: float, screen: Screen) -> str:
-    head = ("DEAD FOR", "JOB", "OUTCOME", "DUE (UTC)", "RUN", "MESSAGE", "WHY")
-    return screen.table(head, [_row(each, now) for each in found])
+    head = ("DEAD FOR", "JOB", "OUTCOME", "DUE (UTC)", "RUN", "WHY")
+    return screen.table(head, [_row(each, now) for each in found], shrinks="JOB")
 
 
 def _row(dead: Dead, now: float) -> tuple[Cell | str, ...]:
@@ -298,9 +298,8 @@ def _row(dead: Dead, now: float) -> tuple[Cell | str, ...]:
         span(now - dead.message.sent_at),
         dead.job or "-",
         Cell(dead.outcome, "bad"),
-        (time_text(dead.scheduled_at) or "-").replace("T", " ").rstrip("Z"),
-        dead.run_id or "-",
-        dead.message.id[:8],
+        time_cell(dead.scheduled_at),
+        dead.run_id or dead.message.id[:8],
         dead.reason,
     )
 

@@ -9,7 +9,7 @@ from observerd.operations.due import schedules, unsent
 from observerd.operations.place import Place
 from observerd.operations.reading import Events, instant
 from observerd.operations.screen import Cell, Progress, Screen, as_json
-from observerd.operations.tale import OUTCOMES, STATES, Story, stories, time_text
+from observerd.operations.tale import OUTCOMES, SILENT_S, STATES, Story, stories, time_text
 from observerd.operations.trouble import Trouble
 
 EX_USAGE = 64
@@ -90,8 +90,8 @@ def _unsent(
 
 def table(told: Sequence[Story], now: float, screen: Screen) -> str:
     """One line a run."""
-    head = ("DUE (UTC)", "JOB", "OUTCOME", "TRIES", "DELAY", "TOOK", "RUN", "WHY")
-    return screen.table(head, [_row(story, now) for story in told])
+    head = ("DUE (UTC)", "JOB", "OUTCOME", "TRY", "DELAY", "TOOK", "RUN", "WHY")
+    return screen.table(head, [_row(story, now) for story in told], shrinks="JOB")
 
 
 def json_text(told: Sequence[Story], now: float) -> str:
@@ -102,15 +102,42 @@ def _row(story: Story, now: float) -> tuple[Cell | str, ...]:
     outcome = story.outcome(now)
     values = story.values(now)
     return (
-        (time_text(story.began_at) or "-").replace("T", " ").rstrip("Z"),
+        time_cell(story.began_at),
         story.job or "-",
         Cell(outcome, STYLES.get(outcome, "bad")),
         str(len(story.attempts)),
         span(values["start_delay_s"]),
         span(values["duration_s"]),
         story.run_id or "-",
-        values["reason"] or "",
+        _note(story, outcome, now),
     )
+
+
+def _note(story: Story, outcome: str, now: float) -> str:
+    """Why it did not succeed, or how it stands."""
+    last = story.last
+    if last is None:
+        return f"sent {span(now - story.sent[0].at)} ago" if story.sent else "was due, and nothing was sent"
+    match outcome:
+        case "running":
+            return f"for {span(now - (last.started_at or last.received_at))} on {last.host}"
+        case "vanished":
+            return f"{last.host} has said nothing for {span(now - last.last_sign_at)}"
+        case "waiting":
+            return f"sent again {span(now - story.sent[-1].at)} ago"
+        case "retrying":
+            told = f"{last.outcome}: {last.reason}" if last.reason else f"{last.outcome}"
+            back_for_s = story.back_for_s(now)
+            return told if back_for_s < SILENT_S else f"{told}; untaken for {span(back_for_s)}"
+    return last.reason or ""
+
+
+def time_cell(at: float | None) -> Cell | str:
+    """When something was due; of schedules, which go by the minute, the minute where there is little room."""
+    if at is None:
+        return "-"
+    whole = str(time_text(at)).replace("T", " ").rstrip("Z")
+    return Cell(whole[:19], short=whole[5:16])
 
 
 def span(seconds: float | None) -> str:

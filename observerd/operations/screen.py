@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self, TextIO
 
@@ -11,13 +12,17 @@ from observerd.core.lines import one_line
 
 # SGR codes (ECMA-48), of the sixteen colours that every terminal's owner has chosen.
 _CODES = {"good": "32", "bad": "31", "warn": "33", "dim": "2", "bold": "1", "": ""}
-# A column cut shorter than this tells nothing; then the line may rather wrap.
-_LEAST_CELL = 6
+# A name cut shorter than this tells nothing; then the line may rather wrap.
+_LEAST_CELL = 8
+# Of a note that does not fit beside its row; what is longer is told whole elsewhere.
+_NOTE_LINES = 2
 
 
 class Cell(NamedTuple):
     text: str
     style: str = ""
+    short: str | None = None
+    """What stands for it where there is little room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +36,49 @@ class Screen:
         code = _CODES[style]
         return f"\033[{code}m{text}\033[0m" if self.colour and code and text.strip() else text
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[Cell | str]]) -> str:
-        """Aligned columns under their names; the last is cut to fit."""
-        cells = [[_cell(each) for each in row] for row in rows]
-        every = [[Cell(name, "dim") for name in head], *cells]
-        widths = [max(len(each.text) for each in column) for column in zip(*every, strict=True)]
-        if self.width is not None:
-            left = self.width - sum(widths[:-1]) - 2 * (len(widths) - 1)
-            widths[-1] = max(_LEAST_CELL, min(widths[-1], left))
-        return "\n".join(self._row(row, widths) for row in every)
+    def table(
+        self, head: Sequence[str], rows: Sequence[Sequence[Cell | str]], shrinks: str | None = None
+    ) -> str:
+        """Aligned columns under their names; the last is a note.
 
-    def _row(self, row: Sequence[Cell], widths: Sequence[int]) -> str:
-        pairs = zip(row, widths, strict=True)
-        return "  ".join(
-            self.paint(cut(each.text, width).ljust(width), each.style) for each, width in pairs
-        ).rstrip()
+        Where they do not fit, short forms stand for whole ones, the column called shrinks is cut, and a note
+        goes under its row.
+        """
+        cells = [[Cell(name, "dim") for name in head], *([_cell(each) for each in row] for row in rows)]
+        widths = _widths(cells)
+        if self._left(widths) < widths[-1]:
+            cells = [[each._replace(text=each.short or each.text) for each in row] for row in cells]
+            widths = _widths(cells)
+        lacking = len(head[-1]) - self._left(widths)
+        if shrinks is not None and lacking > 0:
+            place = head.index(shrinks)
+            widths[place] = max(_LEAST_CELL, widths[place] - lacking)
+        return "\n".join(line for row in cells for line in self._lines(row, widths))
+
+    def _left(self, widths: Sequence[int]) -> int:
+        """How wide a note beside its row may be."""
+        taken = sum(widths[:-1]) + 2 * (len(widths) - 1)
+        return sys.maxsize if self.width is None else self.width - taken
+
+    def _lines(self, row: Sequence[Cell], widths: Sequence[int]) -> Iterator[str]:
+        *cells, note = row
+        pairs = zip(cells, widths[:-1], strict=True)
+        line = "  ".join(
+            self.paint(cut_within(each.text, width).ljust(width), each.style) for each, width in pairs
+        )
+        if len(note.text) <= self._left(widths):
+            yield f"{line}  {self.paint(note.text, note.style)}".rstrip()
+        else:
+            yield line.rstrip()
+            yield from self.wrapped(note.text, " " * (widths[0] + 2), _NOTE_LINES)
+
+    def wrapped(self, text: str, indent: str = "", most: int | None = None) -> list[str]:
+        """Lines of whole words, so many at most, each after the indent."""
+        if self.width is None:
+            return [f"{indent}{text}"]
+        room = max(_LEAST_CELL, self.width - len(indent))
+        lines = textwrap.wrap(text, room, max_lines=most, placeholder=" …", break_on_hyphens=False)
+        return [f"{indent}{line}" for line in lines]
 
 
 def screen_of(stream: TextIO, environ: Mapping[str, str]) -> Screen:
@@ -106,8 +139,14 @@ class Waiting:
             self._stream.flush()
 
 
-def cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def cut_within(text: str, width: int) -> str:
+    """Cut in the middle: names often differ at their ends."""
+    kept = width - 1
+    return text if len(text) <= width else f"{text[: kept - kept // 2]}…{text[-(kept // 2) :]}"
+
+
+def _widths(cells: Sequence[Sequence[Cell]]) -> list[int]:
+    return [max(len(each.text) for each in column) for column in zip(*cells, strict=True)]
 
 
 def as_json(value: object) -> str:

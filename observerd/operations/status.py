@@ -7,7 +7,8 @@ from typing import Any
 
 from observerd.core.lines import one_line
 from observerd.keys import Config
-from observerd.operations.runs import STYLES, span
+from observerd.operations.reading import instant
+from observerd.operations.runs import STYLES, span, time_cell
 from observerd.operations.screen import Cell, Screen
 from observerd.operations.trouble import Trouble
 
@@ -88,7 +89,8 @@ def _running(told: dict[str, Any], screen: Screen) -> str:
         )
         for each in told["running"]
     ]
-    return screen.table(("RUNNING", "RUN", "TRY", "FOR", "USUALLY", "AT MOST"), rows) if rows else ""
+    head = ("RUNNING", "RUN", "TRY", "FOR", "USUALLY", "AT MOST")
+    return screen.table(head, rows, shrinks="RUNNING") if rows else ""
 
 
 def _jobs(told: dict[str, Any], screen: Screen) -> str:
@@ -96,13 +98,14 @@ def _jobs(told: dict[str, Any], screen: Screen) -> str:
         (each["name"], _outcome(each["last_outcome"]), span(each["last_duration_s"]), each["next"])
         for each in told["jobs"]
     ]
-    return screen.table(("JOB", "LAST", "TOOK", "NEXT"), rows) if rows else "no job is defined here"
+    head = ("JOB", "LAST", "TOOK", "NEXT")
+    return screen.table(head, rows, shrinks="JOB") if rows else "no job is defined here"
 
 
 def _recent(told: dict[str, Any], screen: Screen) -> str:
     rows = [
         (
-            each["ended_at"].replace("T", " ").rstrip("Z"),
+            time_cell(instant(each["ended_at"])),
             each["job"] or "-",
             _outcome(each["outcome"]),
             span(each["duration_s"]),
@@ -111,7 +114,8 @@ def _recent(told: dict[str, Any], screen: Screen) -> str:
         )
         for each in told["recent"][:RECENT]
     ]
-    return screen.table(("ENDED (UTC)", "JOB", "OUTCOME", "TOOK", "RUN", "WHY"), rows) if rows else ""
+    head = ("ENDED (UTC)", "JOB", "OUTCOME", "TOOK", "RUN", "WHY")
+    return screen.table(head, rows, shrinks="JOB") if rows else ""
 
 
 def _outcome(outcome: str | None) -> Cell:

@@ -70,6 +70,11 @@ class Attempt:
         self.log_stream = seen.text("log_stream") or self.log_stream
 
     @property
+    def host(self) -> str:
+        """The worker's machine: its name without its life."""
+        return self.worker.partition("/")[0]
+
+    @property
     def is_final(self) -> bool:
         """Whether nobody will try again after it."""
         return self.outcome is not None and self.back_in_s is None and self.outcome not in _COMES_AGAIN
@@ -92,6 +97,12 @@ class Story:
         return self.attempts[-1] if self.attempts else None
 
     @property
+    def sent_at(self) -> float | None:
+        """When its message was first sent, by the producer or by hand."""
+        by_hand = (each.sent_at for each in self.attempts if each.sent_at is not None)
+        return min([*(seen.at for seen in self.sent), *by_hand], default=None)
+
+    @property
     def began_at(self) -> float:
         """When it was due; where that is not known, when it was first heard of."""
         heard = [seen.at for seen in self.sent] + [each.received_at for each in self.attempts]
@@ -110,6 +121,13 @@ class Story:
         if last.outcome is None:
             return RUNNING if now - last.last_sign_at < SILENT_S else VANISHED
         return last.outcome if last.is_final else RETRYING
+
+    def back_for_s(self, now: float) -> float:
+        """How long nobody has taken the message of a run that is tried again; negative: it is hidden."""
+        last = self.last
+        if last is None or last.settled_at is None:
+            return 0.0
+        return now - last.settled_at - (last.back_in_s or 0.0)
 
     def values(self, now: float) -> dict[str, Any]:
         """For --json. Times are in UTC, spans in seconds; what is not known is null."""

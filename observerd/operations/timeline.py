@@ -7,12 +7,13 @@ from itertools import pairwise
 
 from observerd.operations.reading import Seen, instant
 from observerd.operations.runs import STYLES, span
-from observerd.operations.screen import Screen, cut
+from observerd.operations.screen import Screen
 from observerd.operations.tale import RETRYING, RUNNING, VANISHED, WAITING, Attempt, Story
 
-_BAR = 20
-# A note cut shorter than this tells nothing; then the line may rather wrap.
-_LEAST_NOTE = 16
+# How long a bar is, and may be where notes need the room.
+_BAR, _LEAST_BAR = 20, 8
+# A note is told whole elsewhere, where it is longer than so many lines.
+_NOTE_LINES = 3
 # A machine that had booted this long before the message was sent was not started for it.
 _BEFORE_S = 5.0
 # The producer's clock and SQS's may differ by so much.
@@ -38,6 +39,15 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """An instance's end, and the group's reason for it. at is Unix time."""
+
+    at: float
+    instance_id: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """Something that happened to the run, at that Unix time."""
 
@@ -57,6 +67,18 @@ class Evidence:
     """duplicate, lease_lost, told_to_end"""
     of_workers: dict[str, list[Seen]] = field(default_factory=dict)
     launches: Sequence[Launch] = ()
+    ends: Sequence[End] = ()
+
+    def up(self, worker: str) -> Seen | None:
+        """How the worker came."""
+        return next((seen for seen in self.of_workers.get(worker, ()) if seen.event == "worker_up"), None)
+
+    def end(self, attempt: Attempt) -> End | None:
+        """How the attempt's instance ended, where that is known to have been in the middle of it."""
+        up = self.up(attempt.worker)
+        if up is None or attempt.settled_at is not None:
+            return None
+        return next((each for each in self.ends if each.instance_id == up.text("instance_id")), None)
 
 
 def hops(known: Evidence, now: float) -> list[Hop]:
@@ -97,20 +119,23 @@ def _woken(seen: Seen) -> Hop:
 def _arrival(known: Evidence, attempt: Attempt) -> list[Hop]:
     """How its worker came, if it came after the message was there."""
     sent_at = attempt.sent_at or (known.story.sent[0].at if known.story.sent else None)
-    ups = [seen for seen in known.of_workers.get(attempt.worker, ()) if seen.event == "worker_up"]
-    if not ups or sent_at is None:
+    up = known.up(attempt.worker)
+    if up is None or sent_at is None or up.at < sent_at:
         return []
-    up, booted = ups[0], ups[0].text("booted_at")
-    if up.at < sent_at:
-        return []
-    came = [Hop(up.at, "daemon up", attempt.worker)]
+    came = [Hop(up.at, "daemon up", attempt.host)]
+    booted = up.text("booted_at")
     if booted is not None and instant(booted) > sent_at - _BEFORE_S:
-        came = [
-            *_launched(known, up.text("instance_id")),
-            Hop(instant(booted), "machine booted"),
-            *came,
-        ]
+        came = [*_launch(known, up), Hop(instant(booted), "machine booted"), *came]
     return came
+
+
+def _launch(known: Evidence, up: Seen) -> list[Hop]:
+    """Its instance's start, and what failed before: as the group tells it, which forgets in six weeks."""
+    instance_id, launched = up.text("instance_id"), up.text("launched_at")
+    told = _launched(known, instance_id)
+    if launched is None or any(each.instance_id == instance_id for each in known.launches):
+        return told
+    return [*told, Hop(instant(launched), "instance launched", instance_id or "")]
 
 
 def _launched(known: Evidence, instance_id: str | None) -> list[Hop]:
@@ -143,7 +168,9 @@ def _attempt(attempt: Attempt, of: int) -> list[Hop]:
 def _disturbances(known: Evidence, attempt: Attempt) -> list[Hop]:
     """What befell its worker while it ran."""
     over = attempt.settled_at or float("inf")
-    return [
+    end = known.end(attempt)
+    ended = [Hop(end.at, "instance ended", end.cause)] if end and end.at >= attempt.received_at else []
+    return ended + [
         Hop(seen.at, seen.event.replace("_", " "), seen.text("reason") or "")
         for seen in known.of_workers.get(attempt.worker, ())
         if seen.event in WORKER_ENDINGS and attempt.received_at <= seen.at <= over
@@ -151,8 +178,7 @@ def _disturbances(known: Evidence, attempt: Attempt) -> list[Hop]:
 
 
 def _ending(attempt: Attempt) -> str:
-    beats = f", {attempt.heartbeats} heartbeats" if attempt.heartbeats else ""
-    return f"{attempt.outcome}{beats}" + (f": {attempt.reason}" if attempt.reason else "")
+    return f"{attempt.outcome}: {attempt.reason}" if attempt.reason else f"{attempt.outcome}"
 
 
 def _departure(known: Evidence) -> list[Hop]:
@@ -175,21 +201,31 @@ def picture(known: Evidence, now: float, screen: Screen) -> str:
     steps = steps_s(found)
     marks = _marks(found, steps)
     longest = max((step for hop, step in zip(found, steps, strict=True) if not hop.after_run), default=0.0)
-    clocks = _clocks(found)
-    names = max(len(hop.name) for hop in found)
-    # Half of what times and names leave of a narrow terminal.
-    bars = _BAR if screen.width is None else max(4, min(_BAR, (screen.width - names - 32) // 2))
-    lines = [_head(known.story, now, screen), _summary(known.story, now), ""]
+    heads = _heads(found, steps)
+    notes = ["  ".join(part for part in (marks.get(at), hop.note) if part) for at, hop in enumerate(found)]
+    bars = _bars(screen, len(heads[0]), max(map(len, notes)))
+    lines = [_head(known.story, now, screen), *_summary(known.story, now), ""]
     for place, hop in enumerate(found):
-        took = span(steps[place]) if place else ""
-        left = f"  {clocks[place]}  {hop.name:<{names}}  {took:>8}  "
         share = steps[place] / longest if longest and not hop.after_run else 0.0
-        bar = f"{'█' * round(bars * share):<{bars}}"
-        right = "  ".join(part for part in (marks.get(place), hop.note) if part)
-        if screen.width is not None:
-            right = cut(right, max(_LEAST_NOTE, screen.width - len(left) - bars - 2))
-        lines.append(f"{left}{screen.paint(bar, 'warn' if place in marks else 'dim')}  {right}".rstrip())
+        bar = screen.paint(f"{'█' * round(bars * share):<{bars}}", "warn" if place in marks else "dim")
+        indent = " " * (len(heads[place]) + bars + 2)
+        first, *rest = screen.wrapped(notes[place], indent, _NOTE_LINES) or [""]
+        lines += [f"{heads[place]}{bar}  {first[len(indent) :]}".rstrip(), *rest]
     return "\n".join(lines)
+
+
+def _heads(found: Sequence[Hop], steps: Sequence[float]) -> list[str]:
+    """When, what, and how long since the one before."""
+    names = max(len(hop.name) for hop in found)
+    tooks = ["", *(span(step) for step in steps[1:])]
+    rows = zip(_clocks(found), found, tooks, strict=True)
+    return [f"  {clock}  {hop.name:<{names}}  {took:>8}  " for clock, hop, took in rows]
+
+
+def _bars(screen: Screen, head: int, note: int) -> int:
+    """How long bars are between a head and a note so long."""
+    room = _BAR if screen.width is None else screen.width - head - 2 - note
+    return max(_LEAST_BAR, min(_BAR, room))
 
 
 def steps_s(found: Sequence[Hop]) -> list[float]:
@@ -210,25 +246,33 @@ def _marks(found: Sequence[Hop], steps: Sequence[float]) -> dict[int, str]:
 
 def _head(story: Story, now: float, screen: Screen) -> str:
     outcome = story.outcome(now)
-    due = "" if story.scheduled_at is None else f"  due {_day(story.scheduled_at)}"
-    return (
-        f"{screen.paint(story.job or 'a message that names no job', 'bold')}{due}  run {story.run_id or '-'}"
-        f"  {screen.paint(outcome, STYLES.get(outcome, 'bad'))}"
-    )
+    job = screen.paint(story.job or "a message that names no job", "bold")
+    return f"{job}  {screen.paint(outcome, STYLES.get(outcome, 'bad'))}"
 
 
-def _summary(story: Story, now: float) -> str:
+def _summary(story: Story, now: float) -> list[str]:
+    due = [] if story.scheduled_at is None else [f"due {_day(story.scheduled_at)}"]
+    return ["  ".join([f"run {story.run_id or '-'}", *due]), _course(story, now)]
+
+
+def _course(story: Story, now: float) -> str:
     last = story.last
     if last is None:
         waited = (
             f"nothing has taken it for {span(now - story.sent[0].at)}" if story.sent else "nothing was sent"
         )
         return waited if story.outcome(now) == WAITING else f"{waited}, as far as the events tell"
-    tries = f"{len(story.attempts)} attempt{'' if len(story.attempts) == 1 else 's'}"
+    told = [_count(len(story.attempts), "attempt")]
+    if beats := sum(each.heartbeats for each in story.attempts):
+        told.append(_count(beats, "heartbeat"))
     over = last.settled_at or last.ended_at
-    if over is None or story.scheduled_at is None:
-        return tries
-    return f"{tries}, over {span(over - story.scheduled_at)} after it was due"
+    if over is not None and story.scheduled_at is not None:
+        told.append(f"over {span(over - story.scheduled_at)} after it was due")
+    return ", ".join(told)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _day(at: float) -> str:

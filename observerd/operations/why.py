@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,8 @@ from observerd.operations.place import Place
 from observerd.operations.reading import Events, Seen, instant
 from observerd.operations.runs import span
 from observerd.operations.screen import Progress
-from observerd.operations.tale import RETRYING, RUNNING, UNSENT, WAITING, Story, stories, time_text
-from observerd.operations.timeline import WORKER_ENDINGS, Evidence, Launch, hops, steps_s
+from observerd.operations.tale import RETRYING, RUNNING, SILENT_S, UNSENT, WAITING, Story, stories, time_text
+from observerd.operations.timeline import WORKER_ENDINGS, End, Evidence, Launch, hops, steps_s
 from observerd.operations.trouble import Trouble, asked
 
 EX_USAGE, EX_NOINPUT = 64, 66
@@ -26,6 +27,11 @@ OF_WORKERS = " || ".join(
     f'($.event = "{name}")' for name in ("worker_up", *WORKER_ENDINGS, "given_up", "worker_left")
 )
 LAUNCHED = re.compile(r"Launching a new EC2 instance: (i-[0-9a-f]+)")
+TERMINATED = re.compile(r"Terminating EC2 instance: (i-[0-9a-f]+)")
+# Each of a cause's sentences begins with its time; the first is the activity's own.
+BY_TIMES = re.compile(r"\bAt \d{4}-\S+ ")
+# A page has a hundred activities.
+PAGES_AT_MOST = 20
 BEFELL = ("duplicate", "lease_lost", "told_to_end")
 
 
@@ -101,23 +107,35 @@ def evidence(account: Account, place: Place, story: Story, found: Sequence[Seen]
             attempt.worker: events.of_worker(attempt.worker, OF_WORKERS, since) for attempt in story.attempts
         }
     befell = [seen for seen in found if seen.event in BEFELL]
-    return Evidence(story, befell, of_workers, launches(account, place, story))
+    launches, ends = of_group(account, place, story)
+    return Evidence(story, befell, of_workers, launches, ends)
 
 
-def launches(account: Account, place: Place, story: Story) -> list[Launch]:
-    """The group's launches from when the message was sent until it was received."""
-    if place.group is None or not story.sent:
-        return []
-    since = story.sent[0].at - 1.0
+def of_group(account: Account, place: Place, story: Story) -> tuple[list[Launch], list[End]]:
+    """The group's launches until the message was received, and its instances' ends; since it was sent."""
+    sent_at = story.sent_at
+    if place.group is None or sent_at is None:
+        return [], []
+    since = sent_at - 1.0
     until = story.attempts[0].received_at if story.attempts else float("inf")
-    try:
-        activities = asked(
-            account.client("autoscaling").describe_scaling_activities, AutoScalingGroupName=place.group
-        )["Activities"]
-    except Trouble:
-        return []
-    told = [launch for each in activities if (launch := _launch(each)) is not None]
-    return sorted((each for each in told if since <= each.at <= until), key=lambda each: each.at)
+    with suppress(Trouble):
+        told = list(_activities(account.client("autoscaling"), place.group, since))
+        launches = [launch for each in told if (launch := _launch(each)) and launch.at <= until]
+        return launches, [end for each in told if (end := _end(each))]
+    return [], []
+
+
+def _activities(client: Any, group: str, since: float) -> Iterator[Any]:
+    """Oldest first. AWS tells the newest first, of the last six weeks (DescribeScalingActivities)."""
+    request, found = {"AutoScalingGroupName": group}, []
+    for _ in range(PAGES_AT_MOST):
+        answer = asked(client.describe_scaling_activities, **request)
+        found += answer["Activities"]
+        token = answer.get("NextToken")
+        if not token or found[-1]["StartTime"].timestamp() < since:
+            break
+        request["NextToken"] = token
+    yield from (each for each in reversed(found) if each["StartTime"].timestamp() >= since)
 
 
 def _launch(activity: Any) -> Launch | None:
@@ -127,6 +145,14 @@ def _launch(activity: Any) -> Launch | None:
         return None
     fault = activity.get("StatusMessage", "no reason was given") if failed else None
     return Launch(activity["StartTime"].timestamp(), found[1] if found and not failed else None, fault)
+
+
+def _end(activity: Any) -> End | None:
+    found = TERMINATED.search(activity.get("Description", ""))
+    if found is None:
+        return None
+    cause = BY_TIMES.sub("", activity.get("Cause", "")) or "no cause was given"
+    return End(activity["StartTime"].timestamp(), found[1], cause)
 
 
 # ---- what to look at next
@@ -157,9 +183,10 @@ def look(account: Account, place: Place, known: Evidence, now: float) -> Look:
     with Progress("looking around"):
         events = Events(account.client("logs"), place)
         ups = events.of_workers('$.event = "worker_up"', story.sent[0].at)
-        lately = events.of_workers(f'$.job = "{story.job}"', now - LIFE_S / 14)
-    others = [each for each in stories(lately) if each.outcome(now) in (RUNNING, RETRYING)]
-    return Look(now, known, others=others, ups=[seen for seen in ups if seen.at >= story.sent[0].at])
+        lately = stories(events.of_workers(f'$.job = "{story.job}"', now - LIFE_S / 14))
+    others = [each for each in lately if each.job == story.job and each.outcome(now) in (RUNNING, RETRYING)]
+    came = [seen for seen in ups if seen.event == "worker_up" and seen.at >= story.sent[0].at]
+    return Look(now, known, others=others, ups=came)
 
 
 def _schedules_of(account: Account, place: Place, job: str | None) -> list[Schedule] | None:
@@ -181,11 +208,11 @@ def advice(seen: Look, place: Place) -> list[str]:
         case "waiting":
             return _of_waiting(seen, place)
         case "running":
-            return _of_running(seen)
+            return _of_running(seen, place)
         case "vanished":
             return _of_vanished(seen, place)
         case "retrying":
-            return _of_retrying(seen)
+            return _of_retrying(seen, place)
     return _of_failed(seen, place)
 
 
@@ -253,38 +280,43 @@ def _of_waiting(seen: Look, place: Place) -> list[str]:
     return told
 
 
-def _of_running(seen: Look) -> list[str]:
+def _of_running(seen: Look, place: Place) -> list[str]:
     story = seen.known.story
     last = story.last
     assert last is not None  # noqa: S101 a running run has been received
     return [
         f"It is running on {last.worker}; its last sign of life is {span(seen.now - last.last_sign_at)} old.",
-        f"  observerd logs {story.run_id} -f",
+        f"  observerd logs {story.run_id} -f{_which(place)}",
     ]
 
 
 def _of_vanished(seen: Look, place: Place) -> list[str]:
     last = seen.known.story.last
     assert last is not None  # noqa: S101 as above
-    lines = [
-        f"Its worker {last.worker} has said nothing for {span(seen.now - last.last_sign_at)}.",
-        "SQS gives the message to another one when its visibility timeout is over. What ended the instance:",
-    ]
+    silent = f"Its worker {last.worker} has said nothing for {span(seen.now - last.last_sign_at)}."
+    comes = "SQS gives the message to another one when its visibility timeout is over."
+    if end := seen.known.end(last):
+        return [silent, f"Its instance {end.instance_id} ended at {time_text(end.at)}: {end.cause}", comes]
     if place.group is None:
-        return lines[:1]
+        return [silent, comes]
     command = f"{_aws(place)} autoscaling describe-scaling-activities --auto-scaling-group-name"
-    return [*lines, f"  {command} {place.group} --max-items 5"]
+    return [silent, f"{comes} What ended the instance:", f"  {command} {place.group} --max-items 5"]
 
 
-def _of_retrying(seen: Look) -> list[str]:
-    last = seen.known.story.last
+def _of_retrying(seen: Look, place: Place) -> list[str]:
+    last, back_for_s = seen.known.story.last, seen.known.story.back_for_s(seen.now)
     assert last is not None  # noqa: S101 as above
-    if last.settled_at is None or last.back_in_s is None:
-        return ["Another worker takes it over."]
-    back_in_s = last.settled_at + last.back_in_s - seen.now
-    if back_in_s > 0:
-        return [f"Its message comes back in {span(back_in_s)}."]
-    return [f"Its message came back {span(-back_in_s)} ago, and no worker has received it yet."]
+    if back_for_s < 0:
+        return [f"Its message comes back in {span(-back_for_s)}."]
+    if back_for_s < SILENT_S:
+        return [
+            f"Its message came back {span(back_for_s)} ago, or does so when its visibility timeout is over."
+        ]
+    return [
+        f"Its message came back {span(back_for_s)} ago, and no worker has received it. Who keeps it?",
+        f"  observerd doctor{_which(place)}",
+        f"  observerd dlq list{_which(place)}",
+    ]
 
 
 def _of_failed(seen: Look, place: Place) -> list[str]:

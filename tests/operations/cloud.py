@@ -135,7 +135,7 @@ class AutoScaling:
     def __init__(self, desired=0):
         self.activities = []
         self.desired = desired
-        self.fault = None
+        self.asked = 0
 
     def launched(self, at, instance_id="i-0abc", fault=None):
         described = (
@@ -150,8 +150,23 @@ class AutoScaling:
             }
         )
 
-    def describe_scaling_activities(self, **_):
-        return {"Activities": self.activities}
+    def ended(self, at, instance_id="i-0abc", cause="an instance was taken out of service"):
+        self.activities.append(
+            {
+                "Description": f"Terminating EC2 instance: {instance_id}",
+                "Cause": f"At {time_of(at)} {cause}. At {time_of(at + 1)} it was over.",
+                "StartTime": datetime.fromtimestamp(at, UTC),
+                "StatusCode": "Successful",
+            }
+        )
+
+    def describe_scaling_activities(self, *, AutoScalingGroupName, NextToken="0"):
+        """The newest first, two a page."""
+        newest = sorted(self.activities, key=lambda each: each["StartTime"], reverse=True)
+        first = int(NextToken)
+        self.asked += 1
+        more = {"NextToken": str(first + 2)} if first + 2 < len(newest) else {}
+        return {"Activities": newest[first : first + 2], **more}
 
 
 class Scheduler:
@@ -196,9 +211,10 @@ class Cloud:
         self.logs.producer("woken", at + 0.4, **run, woken=woken)
         return run
 
-    def worker_up(self, at=AT + 60, booted_at=AT + 30, worker=WORKER):
+    def worker_up(self, at=AT + 60, booted_at=AT + 30, worker=WORKER, **facts):
         self.autoscaling.launched(AT + 10)
-        self.logs.worker("worker_up", at, worker, booted_at=time_of(booted_at), instance_id="i-0abc")
+        facts = {"booted_at": time_of(booted_at), "instance_id": "i-0abc", **facts}
+        self.logs.worker("worker_up", at, worker, **facts)
 
     def received(self, run, at=AT + 60.5, attempt=1, worker=WORKER):
         self.logs.worker("received", at, worker, **run, attempt=attempt, sent_at=time_of(AT + 3))

@@ -85,8 +85,8 @@ def test_the_list_says_what_died_and_why(world):
     world.bury()
 
     assert dlq.table(world.found(), AT + 4_500, Screen()) == (
-        "DEAD FOR  JOB   OUTCOME  DUE (UTC)            RUN               MESSAGE  WHY\n"
-        "1h 15m    feed  failed   2026-11-23 18:00:00  cc303edba9d27fd3  m-1      exit code 3"
+        "DEAD FOR  JOB   OUTCOME  DUE (UTC)            RUN               WHY\n"
+        "1h 15m    feed  failed   2026-11-23 18:00:00  cc303edba9d27fd3  exit code 3"
     )
 
 

@@ -30,8 +30,8 @@ def test_a_run_that_succeeded_is_one_line_with_its_delay_and_duration(cloud):
     cloud.good_run()
 
     assert (
-        "DUE (UTC)            JOB   OUTCOME    TRIES  DELAY   TOOK    RUN               WHY\n"
-        "2026-11-23 18:00:00  feed  succeeded  1      1m 01s  1m 40s  cc303edba9d27fd3"
+        "DUE (UTC)            JOB   OUTCOME    TRY  DELAY   TOOK    RUN               WHY\n"
+        "2026-11-23 18:00:00  feed  succeeded  1    1m 01s  1m 40s  cc303edba9d27fd3"
     ) == table(told(cloud), AT + 900, Screen())
 
 
@@ -179,13 +179,49 @@ def test_a_denied_reader_is_told_so(cloud):
     assert 77 == trouble.value.status
 
 
-def test_the_table_fits_the_terminal_and_shows_no_control_character(cloud):
-    run = cloud.sent()
+def a_night(cloud):
+    """A run of each kind that a table must tell of."""
+    cloud.good_run()
+    run = cloud.sent(job="rebuild-the-search-index-of-the-shops")
     cloud.received(run)
     cloud.ended(run, AT + 61, "failed", reason="\x1b[31m" + "long " * 40)
-    lines = table(told(cloud), AT + 900, Screen(width=100)).splitlines()
+    interrupted = cloud.sent(job="nightly-billing-run")
+    cloud.received(interrupted)
+    cloud.ended(interrupted, AT + 61, "interrupted", "back in 0 s", back_in_s=0.0, reason="Spot")
+    cloud.sent(job="waiting")
 
-    assert ([True, True], True) == ([len(line) <= 100 for line in lines], "\\x1b[31mlong" in lines[1])
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_table_fits_the_terminal_and_shows_no_control_character(width, cloud):
+    a_night(cloud)
+    shown = table(told(cloud), AT + 900, Screen(width))
+
+    assert [] == [line for line in shown.splitlines() if len(line) > width]
+    assert "\\x1b[31mlong" in shown
+    assert all(each.run_id in shown for each in told(cloud))
+
+
+def test_a_narrow_table_cuts_names_within_and_puts_reasons_beneath(cloud):
+    a_night(cloud)
+
+    assert [
+        "DUE (UTC)    JOB           OUTCOME    TRY  DELAY   TOOK    RUN               WHY",
+        "11-23 18:00  feed          succeeded  1    1m 01s  1m 40s  cc303edba9d27fd3",
+        "11-23 18:00  nightl…g-run  retrying   1    -       -       ee94040acb5ae114",
+        "             interrupted: Spot",
+    ] == table(told(cloud), AT + 900, Screen(80)).splitlines()[:4]
+
+
+def test_how_a_run_stands_is_told_where_it_has_no_reason(cloud):
+    waiting = cloud.sent(job="waiting")
+    running = cloud.sent(job="running")
+    cloud.received(running, AT + 100)
+    cloud.started(running, AT + 100)
+    shown = table(told(cloud, now=AT + 160), AT + 160, Screen())
+
+    assert {waiting["run_id"]: "sent 2m 37s ago", running["run_id"]: "for 1m 00s on ip-10-0-0-7"} == {
+        line.split("  ")[-2].strip(): line.split("  ")[-1] for line in shown.splitlines()[1:]
+    }
 
 
 def test_colours_are_for_terminals(cloud):

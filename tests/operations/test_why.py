@@ -46,7 +46,8 @@ def test_a_good_run_is_drawn_from_due_to_given_up(cloud):
     cloud.good_run()
 
     assert drawn(cloud).splitlines() == [
-        "feed  due 2026-11-23 18:00:00Z  run cc303edba9d27fd3  succeeded",
+        "feed  succeeded",
+        "run cc303edba9d27fd3  due 2026-11-23 18:00:00Z",
         "1 attempt, over 2m 41s after it was due",
         "",
         "  18:00:00.0  due",
@@ -54,7 +55,7 @@ def test_a_good_run_is_drawn_from_due_to_given_up(cloud):
         "  18:00:03.4  woken                  0.4s                        asked for a worker",
         "  18:00:10.0  instance launched      6.6s  █                     i-0abc",
         "  18:00:30.0  machine booted        20.0s  ████",
-        f"  18:01:00.0  daemon up             30.0s  ██████                ◀ slowest wait  {WORKER}",
+        f"  18:01:00.0  daemon up             30.0s  ██████                ◀ slowest wait  ip-10-0-0-7",
         "  18:01:00.5  received               0.5s",
         "  18:01:00.6  started                0.1s",
         "  18:02:40.6  ended                1m 40s  ████████████████████  ◀ slowest  succeeded",
@@ -83,7 +84,7 @@ def test_another_run_is_never_taken_for_the_one_that_was_asked_for(asked, cloud)
 
 def test_each_attempt_is_drawn_and_the_worker_came_once(cloud):
     failed_run(cloud)
-    names = [line[14:32].strip() for line in drawn(cloud).splitlines()[3:]]
+    names = [line[14:32].strip() for line in drawn(cloud).splitlines()[4:]]
 
     assert [
         "due", "sent", "woken", "instance launched", "machine booted", "daemon up",
@@ -100,7 +101,7 @@ def test_what_interrupted_a_run_is_a_hop_of_it(cloud):
     cloud.logs.worker("terminating", AT + 90)
 
     assert ["received", "spot notice", "told to end", "ended", "settled", "now"] == [
-        line[14:25].strip() for line in drawn(cloud).splitlines()[6:]
+        line[14:25].strip() for line in drawn(cloud).splitlines()[7:]
     ]
 
 
@@ -127,6 +128,45 @@ def test_failed_launches_that_are_alike_are_one_hop(cloud):
     assert f"3 launches failed since, the last: {FULL}" in advice(cloud)
 
 
+def test_a_launch_that_the_group_has_forgotten_is_told_by_the_worker(cloud):
+    run = cloud.sent()
+    cloud.worker_up(launched_at="2026-11-23T18:00:11.000Z")
+    cloud.received(run)
+    assert "18:00:10.0  instance launched" in drawn(cloud)
+
+    cloud.autoscaling.activities.clear()
+    assert "18:00:11.0  instance launched      7.6s" in drawn(cloud)
+
+
+def test_no_more_of_the_group_is_read_than_the_run_needs(cloud):
+    for hours in range(20):
+        cloud.autoscaling.launched(AT - hours * 3_600)
+    cloud.good_run()
+
+    assert "instance launched" in drawn(cloud)
+    assert 1 == cloud.autoscaling.asked
+
+
+def test_an_instance_that_ended_under_its_run_is_a_hop_with_the_groups_reason(cloud):
+    run = cloud.sent()
+    cloud.worker_up()
+    cloud.received(run)
+    cloud.started(run)
+    cloud.autoscaling.ended(AT + 300, cause="an instance failed its EC2 health check")
+    shown = drawn(cloud, now=AT + 3_700)
+
+    assert "18:05:00.0  instance ended" in shown
+    assert "an instance failed its EC2 health check. it was over." in shown
+    assert "i-0abc ended at 2026-11-23T18:05:00Z: an instance failed" in advice(cloud, now=AT + 3_700)
+
+
+def test_an_instance_that_ended_after_its_run_is_none_of_its_hops(cloud):
+    cloud.good_run()
+    cloud.autoscaling.ended(AT + 300)
+
+    assert "instance ended" not in drawn(cloud)
+
+
 def test_a_retry_on_another_day_says_so(cloud):
     run = cloud.sent()
     cloud.received(run, AT + 30_000)
@@ -135,11 +175,22 @@ def test_a_retry_on_another_day_says_so(cloud):
     assert "\n  +1d 02:20:00.0  received" in drawn(cloud)
 
 
-def test_no_line_is_wider_than_the_terminal(cloud):
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal_and_why_it_failed_is_told_whole(width, cloud):
     failed_run(cloud)
-    cloud.autoscaling.launched(AT + 5, fault="x" * 300)
+    cloud.autoscaling.launched(AT + 5, fault=FULL)
+    shown = drawn(cloud, width=width)
 
-    assert [] == [line for line in drawn(cloud, width=80).splitlines() if len(line) > 80]
+    assert [] == [line for line in shown.splitlines() if len(line) > width]
+    assert "failed: exit code 3" in shown
+    assert FULL in " ".join(shown.split())
+
+
+def test_a_story_without_end_is_cut(cloud):
+    cloud.sent()
+    cloud.autoscaling.launched(AT + 5, fault="no capacity " * 100)
+
+    assert 12 > len(drawn(cloud, width=80).splitlines())
 
 
 def test_a_run_that_went_well_needs_no_advice(cloud):
@@ -172,6 +223,15 @@ def test_a_run_behind_another_of_its_job_says_which(cloud):
     cloud.sent()
 
     assert f"run {before['run_id']} is running" in advice(cloud)
+
+
+def test_a_run_of_another_job_holds_nothing_back(cloud):
+    cloud.logs.filters = False
+    other = cloud.sent(AT - 3_600, "tidy", "2026-11-23T17:00:00Z")
+    cloud.received(other, NOW - 30)
+    cloud.sent()
+
+    assert "wait for each other" not in advice(cloud)
 
 
 def test_a_worker_that_came_up_and_does_not_receive_is_doubted(cloud):
@@ -234,6 +294,7 @@ def test_a_retry_tells_when_it_comes(cloud):
 
     assert "comes back in 30.3s" in advice(cloud, now=AT + 130)
     assert "came back 39.7s ago" in advice(cloud, now=AT + 200)
+    assert "no worker has received it" in advice(cloud, now=AT + 1_200)
 
 
 def test_an_unknown_run_is_one_line(cloud):
