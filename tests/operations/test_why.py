@@ -6,7 +6,7 @@ from observerd.operations import why
 from observerd.operations.screen import Screen
 from observerd.operations.timeline import picture
 from observerd.operations.trouble import Trouble
-from tests.operations.cloud import AT, PLACE, RUN, WORKER, Cloud
+from tests.operations.cloud import AT, PLACE, RUN, Cloud
 
 NOW = AT + 900
 FULL = "We currently do not have sufficient t4g.small capacity"
@@ -55,7 +55,7 @@ def test_a_good_run_is_drawn_from_due_to_given_up(cloud):
         "  18:00:03.4  woken                  0.4s                        asked for a worker",
         "  18:00:10.0  instance launched      6.6s  █                     i-0abc",
         "  18:00:30.0  machine booted        20.0s  ████",
-        f"  18:01:00.0  daemon up             30.0s  ██████                ◀ slowest wait  ip-10-0-0-7",
+        "  18:01:00.0  daemon up             30.0s  ██████                ◀ slowest wait  ip-10-0-0-7",
         "  18:01:00.5  received               0.5s",
         "  18:01:00.6  started                0.1s",
         "  18:02:40.6  ended                1m 40s  ████████████████████  ◀ slowest  succeeded",
