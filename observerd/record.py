@@ -104,9 +104,9 @@ class Record:
 
     def order(self, order: Order) -> None:
         match order:
-            case Ignore(message):
+            case Ignore(message, stale):
                 self._received_at.pop(message.id, None)
-                self._say_of("duplicate", message)
+                self._say_of("stale" if stale else "duplicate", message)
             case End(message, cause):
                 self._say_of("lease_lost" if cause is Cause.LEASE_LOST else "told_to_end", message)
             case Exit(status, reason):

@@ -217,6 +217,26 @@ def test_a_daemon_that_was_stopped_beyond_its_lease_does_not_finish_the_job(sqs,
     assert "end" not in running.ledger.read_text()
 
 
+def test_a_message_that_came_while_the_daemon_stood_still_is_not_started_beside_another_worker(sqs, daemon):
+    """Found by the soak: the answer lay in the socket until the lease was over and somebody else had it."""
+    with daemon(visibility_timeout="3s", slots=2) as running:
+        sqs.wait_for(lambda fake: fake.waiting)
+        running.signal(signal.SIGSTOP)
+        sqs.wait_for(lambda fake: fake.waiting)
+        sqs.send_job("note")
+        held = sqs.queues["jobs"].messages[0]
+        sqs.wait_for(lambda _: held.handle is not None and held.visible_at < time.monotonic())
+        sqs.answer("ReceiveMessage", {"QueueUrl": sqs.url(), "VisibilityTimeout": 60})
+        running.signal(signal.SIGCONT)
+
+        running.wait_for("message left alone, as its lease may be over by now")
+        sqs.wait_for(lambda fake: fake.waiting)
+
+    assert [] == running.said("run started")
+    assert (2, [held]) == (held.receive_count, sqs.queues["jobs"].messages)
+    assert held.visible_at > time.monotonic() + 30, "what another worker holds is left alone"
+
+
 # ---- leases
 
 

@@ -107,6 +107,13 @@ def test_a_duplicate_is_counted_for_the_job_that_runs(journal, metrics):
     assert 1 == value(metrics, "job_runs_total", job_name="feed", outcome="duplicate")
 
 
+def test_what_is_left_alone_unstarted_is_told_and_no_run(journal, metrics, caplog):
+    journal.order(Ignore(MESSAGE, stale=True))
+
+    assert [("WARNING", "message left alone, as its lease may be over by now")] == lines(caplog)
+    assert not value(metrics, "job_runs_total", job_name="_unknown", outcome="duplicate")
+
+
 def test_unanswered_heartbeats_are_two_lines(journal, metrics, caplog):
     for answer in ("unanswered", "unanswered", "kept"):
         journal.event(Extended(0.0, **{answer: ("a",)}), 0.0)

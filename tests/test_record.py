@@ -143,6 +143,7 @@ def test_a_run_that_ended_has_no_heartbeat(kept):
         (End(MESSAGE, Cause.LEASE_LOST), "lease_lost"),
         (End(MESSAGE, Cause.STOP), "told_to_end"),
         (Ignore(MESSAGE), "duplicate"),
+        (Ignore(MESSAGE, stale=True), "stale"),
     ],
 )
 def test_what_befalls_a_run_is_recorded_under_its_id(order, event, kept):

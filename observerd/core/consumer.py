@@ -5,6 +5,8 @@ says when it wants to be told TimeUp. It keeps these promises, whatever happens 
 
 * Every message received is running here, or has been ordered released, or is a second delivery of one that
   runs here. A second delivery is neither started nor released: releasing it would show the first to others.
+* SQS does not say when a lease began: at some moment of the poll. It counts from the poll's order, so that
+  after a standstill nothing is started, or released, that others have been given meanwhile.
 * At most `slots` messages run. A poll asks for no more than the free slots, so none waits behind another.
 * One poll is on its way at a time, and none is ordered after a stop. A poll is never aborted: SQS would
   hide what it was about to answer for the whole visibility timeout. What arrives late is released.
@@ -139,6 +141,7 @@ class Consumer:
         self._status, self._reason = EX_OK, "drained"
         self._deadline = now
         self._polls_answered = 0
+        self._polled_at = now
         self._receive_failures = 0
         self._retry_at = now
         self._idle_since: float | None = None
@@ -251,6 +254,10 @@ class Consumer:
             # Looked up anew for each: one answer may hold the same message twice.
             if each.id in self.running:
                 yield Ignore(each)
+            elif self.leases.is_stale(self._polled_at, now):
+                # It comes back by itself. An idle worker waits for that: nobody else would be woken.
+                self._busy_until = max(self._busy_until, now + self.limits.visibility_timeout_s)
+                yield Ignore(each, stale=True)
             elif self.phase is Phase.RUNNING and not self._member.parked:
                 yield self._take(each, now)
             else:
@@ -263,7 +270,7 @@ class Consumer:
         self._idle_since = None
         self._member.took_a_message()
         self.running[message.id] = message
-        self.leases.take(message, now)
+        self.leases.take(message, self._polled_at, now)
         self._taken += 1
         return Discard(message) if message.id in self._undeleted else Start(message)
 
@@ -420,6 +427,7 @@ class Consumer:
         if now < self._retry_at or not self._wanted():
             return []
         self.polling = True
+        self._polled_at = now
         # A job that runs may hide the next message of its FIFO group, so the last look comes after it.
         self._looking_last = self.given_up and not self.running
         return [Poll(self._wanted(), self._wait_s())]
@@ -427,10 +435,14 @@ class Consumer:
     def _wait_s(self) -> int:
         if not self._polls_answered:
             return FIRST_POLL_S
-        if self.given_up or self.limits.idle_timeout_s is None:
+        if self.given_up:
             return LONG_POLL_S
+        # No longer than leaves most of a lease to what arrives at its end.
+        most_s = min(LONG_POLL_S, max(FIRST_POLL_S, int(self.limits.visibility_timeout_s / 3)))
+        if self.limits.idle_timeout_s is None:
+            return most_s
         # An idle timeout shorter than a poll is meant, by tests and by `run --drain`.
-        return min(LONG_POLL_S, max(FIRST_POLL_S, int(self.limits.idle_timeout_s)))
+        return min(most_s, max(FIRST_POLL_S, int(self.limits.idle_timeout_s)))
 
     def _wanted(self) -> int:
         """How many messages there is room for."""

@@ -338,9 +338,11 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """Leave alone a second delivery of a message that runs here."""
+    """Leave alone a second delivery of a message that runs here, or what may be another's by now."""
 
     message: Message
+    stale: bool = False
+    """The latter: its answer took so long that the lease may be over."""
 
 
 @dataclass(frozen=True, slots=True)

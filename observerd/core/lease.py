@@ -41,8 +41,14 @@ class Leases:
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._held
 
-    def take(self, message: Message, now: float) -> None:
-        self._held[message.id] = Lease(message, now, now + self.timeout_s, now + self.timeout_s / 3)
+    def is_stale(self, asked_at: float, now: float) -> bool:
+        """Whether what SQS was asked for at that time may be lost already."""
+        return now >= asked_at + self.timeout_s - self.timeout_s / LAST_SHARE
+
+    def take(self, message: Message, asked_at: float, now: float) -> None:
+        """Hold the lease of a message that is not stale."""
+        due_at = min(now + self.timeout_s / 3, asked_at + self.timeout_s / 2)
+        self._held[message.id] = Lease(message, asked_at, asked_at + self.timeout_s, due_at)
 
     def drop(self, message_id: str) -> None:
         del self._held[message_id]

@@ -394,8 +394,9 @@ class Worker:
                 self._tell(Reloaded(self._world.jobs))
             case Exit():
                 self._exit(order)
-            case Ignore(message):
-                self._clock.note(self._instance.id, f"leaves a second delivery of {message.id} alone")
+            case Ignore(message, stale):
+                what = "what may be another's by now," if stale else "a second delivery of"
+                self._clock.note(self._instance.id, f"leaves {what} {message.id} alone")
 
     def _life(self, message: Message) -> Life:
         life = Life(self._world, self.wire, self._holder, message, self._told(self._age))

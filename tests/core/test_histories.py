@@ -1,5 +1,7 @@
 """Histories: what happened when, and what was ordered. A bug begins as a failing one of these."""
 
+from dataclasses import replace
+
 import pytest
 
 from observerd.core.consumer import Consumer, Limits, Phase
@@ -501,7 +503,7 @@ HISTORIES = {
         (41, TICK, [Extend(((A, 120),))]),
         (42, Extended(41, unanswered=("a#1",)), []),
         (52, TICK, [Extend(((A, 120),))]),
-        (101, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+        (100, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
         (999, TICK, []),
     ),
     "what is lost is not asked for again": (
@@ -509,8 +511,8 @@ HISTORIES = {
         (0, TICK, [Poll(1, 1)]),
         (1, got(A), [Start(A)]),
         (41, TICK, [Extend(((A, 120),))]),
-        (100, Extended(41, unanswered=("a#1",)), []),
-        (101, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+        (99, Extended(41, unanswered=("a#1",)), []),
+        (100, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
         (115, TICK, []),
     ),
     "a heartbeat that hangs does not hide that the lease runs out": (
@@ -518,7 +520,36 @@ HISTORIES = {
         (0, TICK, [Poll(1, 1)]),
         (1, got(A), [Start(A)]),
         (41, TICK, [Extend(((A, 120),))]),
-        (101, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+        (100, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+    ),
+    "a lease counts from when its message was asked for": (
+        LEASED,
+        (0, TICK, [Poll(1, 1)]),
+        (70, got(A), [Start(A), Extend(((A, 120),))]),
+        (100, TICK, [End(A, Cause.LEASE_LOST, 20.0)]),
+    ),
+    "what may be another's by now is neither started nor released": (
+        replace(LEASED, slots=2),
+        (0, TICK, [Poll(2, 1)]),
+        (1, got(A), [Start(A), Poll(1, 20)]),
+        (41, TICK, [Extend(((A, 120),))]),
+        (42, Extended(41, kept=("a#1",)), []),
+        (101, got(B), [Ignore(B, stale=True), Extend(((A, 120),)), Poll(1, 20)]),
+        (102, TERM, []),
+        (202, got(B), [Ignore(B, stale=True), End(A, Cause.LEASE_LOST, 0.0)]),
+    ),
+    "an idle worker waits for what it left alone": (
+        replace(LEASED, idle_timeout_s=5.0),
+        (0, TICK, [Poll(1, 1)]),
+        (200, got(A), [Ignore(A, stale=True), Poll(1, 5)]),
+        (206, NONE, [Poll(1, 5)]),
+        (319, NONE, [Poll(1, 5)]),
+        (325, NONE, [Exit(0, "idle")]),
+    ),
+    "a poll leaves most of a short lease to what arrives at its end": (
+        replace(LEASED, visibility_timeout_s=30.0),
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 10)]),
     ),
     "a late refusal of the first delivery does not end the second": (
         LEASED,

@@ -115,6 +115,24 @@ BY_HISTORY = {
         "            if self",
         partial(play, "a second delivery of what runs here is left alone"),
     ),
+    "starts what may be another's by now": (
+        lease,
+        "return now >= asked_at + self.timeout_s - self.timeout_s / LAST_SHARE",
+        "return False",
+        partial(play, "what may be another's by now is neither started nor released"),
+    ),
+    "counts a lease from the answer": (
+        consumer,
+        "self.leases.take(message, self._polled_at, now)",
+        "self.leases.take(message, now, now)",
+        partial(play, "a lease counts from when its message was asked for"),
+    ),
+    "leaves before what it left alone is back": (
+        consumer,
+        "self._busy_until = max(self._busy_until, now + self.limits.visibility_timeout_s)",
+        "pass",
+        partial(play, "an idle worker waits for what it left alone"),
+    ),
     "extends what is lost": (
         lease,
         "is_open = not lease.asking and not lease.lost",
