@@ -117,8 +117,8 @@ class Journal:
     def order(self, order: Order) -> None:
         match order:
             case Ignore(message, stale=True):
-                facts = {"message_id": message.id}
-                log.warning("message left alone, as its lease may be over by now", extra=facts)
+                text = "message left alone, as its lease may be over by now"
+                log.warning(text, extra={"message_id": message.id})
             case Ignore(message):
                 log.warning("duplicate delivery left alone", extra={"message_id": message.id})
                 self._metrics.runs.labels(self._job(message.id), Outcome.DUPLICATE.value).inc()
