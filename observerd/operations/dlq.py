@@ -183,7 +183,9 @@ class DeadLetters:
             since = dead.scheduled_at or dead.message.sent_at
             events = Events(self._account.client("logs"), self._place)
             found = events.of_workers(f'($.run_id = "{dead.run_id}") && ($.event = "started")', since)
-            streams = [text for seen in found if (text := seen.text("log_stream"))]
+            # Who answers may not have filtered: another run's lines would be taken for evidence.
+            own = [seen for seen in found if seen.text("run_id") == dead.run_id]
+            streams = [text for seen in own if (text := seen.text("log_stream"))]
             return streams[-1] if streams else None
         return None
 

@@ -135,6 +135,16 @@ def test_a_message_that_sqs_itself_gave_up_is_looked_up_in_the_events(world):
     assert ["line of attempt 1", "the end"] == world.letters().last_lines(dead)
 
 
+def test_another_runs_lines_are_no_evidence(world):
+    """Not every CloudWatch Logs filters as it is asked."""
+    world.cloud.logs.filters = False
+    world.cloud.started(world.cloud.sent(job="tidy"))
+    world.bury(report=None)
+    [dead] = world.found()
+
+    assert [] == world.letters().last_lines(dead)
+
+
 def test_a_body_that_cannot_be_read_is_shown_as_it_is(world):
     world.bury("\x1b[2J not JSON", replace(REPORT, job=None, run_id=None, last_lines=""))
     [dead] = world.found()
