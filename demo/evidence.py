@@ -2,13 +2,15 @@
 
 import http.client
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from demo.cloud import Cloud
+from demo.cloud import Cloud, CloudFault
 from demo.stack import Stack
 from demo.story import Story
 
@@ -20,6 +22,14 @@ COUNTS = {
 }
 EMPTY = dict.fromkeys(COUNTS.values(), 0)
 SCRAPE_S = 5.0
+SHOWN = (
+    "observerd_job_runs_total",
+    "observerd_job_duration_seconds_sum",
+    "observerd_job_start_delay_seconds_sum",
+    "observerd_sqs_receives_total",
+    "observerd_sqs_messages_total",
+    "observerd_healthy",
+)
 
 
 class Check(NamedTuple):
@@ -99,13 +109,24 @@ def scrape(address: str) -> dict[str, float]:
     return {series: float(value) for series, _, value in samples}
 
 
+def why(cloud: Cloud, stack: Stack, run_id: str, timeout_s: float) -> list[str]:
+    """What `observerd why` says of a run. Raises CloudFault."""
+    command = (sys.executable, "-m", "observerd", "why", run_id, "--stack", stack.name)
+    environment = {**cloud.base_environment, **cloud.environment("YOU")}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, env=environment, text=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as expired:
+        raise CloudFault(f"observerd why did not end within {expired.timeout:g} s") from None
+    if done.returncode:
+        raise CloudFault(f"observerd why failed: {done.stderr.strip()}")
+    return done.stdout.splitlines()
+
+
 def of_interest(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What a person would look at: observerd's own series that say something, without the buckets."""
-    return {
-        series: value
-        for series, value in metrics.items()
-        if series.startswith("observerd_") and "_bucket{" not in series and value
-    }
+    """What a person would look at first, of some hundred series."""
+    return {series: value for series, value in metrics.items() if series.partition("{")[0] in SHOWN and value}
 
 
 def checks(

@@ -57,7 +57,7 @@ def write_environment(cloud: Cloud, stack: Stack, configuration: Path) -> Path:
     return path
 
 
-def commands(environment: Path) -> list[tuple[str, str]]:
+def commands(environment: Path, stack: str) -> list[tuple[str, str]]:
     """What to try, and what it does."""
     observerd = Path(sys.executable).with_name("observerd")
     with_config = "--config $DEMO_CONFIG"
@@ -67,6 +67,9 @@ def commands(environment: Path) -> list[tuple[str, str]]:
         (f"{name} send nightly-feed", "one more run: the Wake alarm calls a worker, see above"),
         (f"""{name} send nightly-feed --payload '{{"feed": "eu"}}'""", "the job gets it on standard input"),
         (f"{name} send no-such-job", "goes to the dead-letter queue, with the reason"),
+        (f"{name} runs --stack {stack}", "what became of them all"),
+        (f"{name} why nightly-feed --stack {stack}", "the last one's way, hop by hop"),
+        (f"{name} dlq list --stack {stack}", "what has failed for good"),
         (f"{name} jobs {with_config}", "what this image can run"),
         (f"{name} exec nightly-feed {with_config}", "the job here and now, without the queue"),
     ]

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from demo.cloud import Cloud, CloudFault
 from demo.events import Event
-from demo.evidence import BUCKET, KEY, Check, Evidence, Reader, checks, of_interest, scrape
+from demo.evidence import BUCKET, KEY, Check, Evidence, Reader, checks, of_interest, scrape, why
 from demo.fleet import Fleet, Image, toml
 from demo.interrupt import Interrupt
 from demo.keep import WakeAlarm, commands, write_environment
@@ -146,6 +146,7 @@ class _Demo:
         evidence = reader.evidence(story.run.get("log_stream"))
         self._show_evidence(story, evidence)
         self._show_hops(story)
+        self._show_why(stack, story)
         self._screen.heading("What must be true")
         made = list(checks(story, evidence, self._metrics, stack, answer))
         for check in made:
@@ -190,12 +191,19 @@ class _Demo:
         for what, took_s in took.items():
             self._screen.hop(what, took_s, longest_s)
 
+    def _show_why(self, stack: Stack, story: Story) -> None:
+        """The same, as an operator would see it of a real stack."""
+        if not (run_id := story.run.get("run_id")):
+            return
+        self._screen.heading(f"observerd why {run_id} --stack {stack.name}")
+        self._screen.quote(why(self._cloud, stack, run_id, self._left_s()))
+
     def _keep(self, stack: Stack, fleet: Fleet) -> None:
         """Show what happens until interrupted."""
         fleet.settings["idle_timeout"] = f"{IDLE_WHEN_KEPT_S}s"
         environment = write_environment(self._cloud, stack, fleet.image.configuration)
         self._screen.heading("It all stays up until Ctrl-C. To play with it, from a second terminal here:")
-        self._screen.commands(commands(environment))
+        self._screen.commands(commands(environment, stack.name))
         self._screen.text()
         story = Story(names_in(stack), 0)
         alarm, look_at = WakeAlarm(self._cloud, stack), time.monotonic()

@@ -1,6 +1,7 @@
 """The stack in the emulated AWS: the repository's own template, its schedule's event, its Lambda source."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from demo.cloud import REPOSITORY, Cloud, CloudFault
 
 TEMPLATE = REPOSITORY / "cloudformation" / "observerd.yaml"
 RUNTIME = Path(__file__).with_name("lambda_runtime.py")
+LOG_STREAM = "demo"
+# A line of the function's log, as the runtime hands it on.
+LOG_LINE = re.compile(r"^(\d{13}) (.*)$", re.MULTILINE)
 # What Scheduler puts into a target's input ("Adding context attributes", EventBridge Scheduler User Guide).
 SCHEDULED_TIME = "<aws.scheduler.scheduled-time>"
 
@@ -106,6 +110,11 @@ class Producer:
         configuration = cloud.client("lambda").get_function_configuration(
             FunctionName=stack.outputs["ProducerArn"]
         )
+        self._logs = cloud.client("logs")
+        self._log_group = stack.properties("ProducerLogs")["LogGroupName"]["Fn::Sub"].replace(
+            "${AWS::StackName}", stack.name
+        )
+        self._logs.create_log_stream(logGroupName=self._log_group, logStreamName=LOG_STREAM)
         self._handler = configuration["Handler"]
         self._timeout_s = float(configuration["Timeout"])
         self._variables = configuration["Environment"]["Variables"]
@@ -133,7 +142,16 @@ class Producer:
             raise CloudFault(f"the producer did not end within {expired.timeout:g} s") from None
         with (self._cloud.directory / "producer.log").open("ab") as log:
             log.write(ended.stderr)
+        self._log(ended.stderr.decode(errors="replace"))
         if ended.returncode != 0:
             raise CloudFault(f"the producer failed: {ended.stderr.decode(errors='replace').strip()}")
         answer: dict[str, Any] = json.loads(ended.stdout)
         return answer
+
+    def _log(self, said: str) -> None:
+        """As the Lambda service does with what its functions print."""
+        events = [{"timestamp": int(at), "message": line} for at, line in LOG_LINE.findall(said)]
+        if events:
+            self._logs.put_log_events(
+                logGroupName=self._log_group, logStreamName=LOG_STREAM, logEvents=events
+            )

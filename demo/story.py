@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from demo.events import Booted, Broke, Called, CapacityChanged, Event, Launched, Left, Said
 
 OK = 200
-# The daemon's own stream; every other one is a run's.
-OWN_STREAM = "_observerd/"
+# The daemon's own streams; every other one of the jobs' log group is a run's.
+OWN_STREAMS = ("_observerd/", "_events/")
 ATTENTION = ("warning", "error", "critical")
 
 
@@ -145,7 +145,7 @@ class Story:
                 yield from self._sent(call, at)
             case "ReceiveMessage" if call.caller == "WORKER":
                 yield from self._received(call, at)
-            case "PutLogEvents" if not call.parameters["logStreamName"].startswith(OWN_STREAM):
+            case "PutLogEvents" if call.caller == "WORKER" and not _is_own(call):
                 yield from (("logs", f"| {each['message']}") for each in call.parameters["logEvents"])
             case _:
                 yield from self._settled(call, at)
@@ -229,6 +229,10 @@ def _remark(said: Said) -> str:
 def _farewell(left: Left) -> str:
     how = f"status {left.status}" if left.status >= 0 else f"signal {-left.status}"
     return f"daemon ended with {how}" + (", when the machine was switched off" if left.told else "")
+
+
+def _is_own(put: Called) -> bool:
+    return str(put.parameters["logStreamName"]).startswith(OWN_STREAMS)
 
 
 def _deleted(call: Called) -> int:

@@ -144,6 +144,9 @@ def test_the_demo_shows_the_whole_way_and_everything_it_claims_holds(finished):
         "queue               visible: 0, in flight: 0, delayed: 0",
         'observerd_job_runs_total{job_name="nightly-feed",outcome="succeeded"} 1',
         "schedule fires to message sent",
+        "observerd why ",
+        "  woken  ",
+        "  worker left  ",
     )
     positions = [demo.text.find(each) for each in hops]
     assert -1 not in positions, hops[positions.index(-1)]
