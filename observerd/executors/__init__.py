@@ -6,6 +6,9 @@ from typing import Protocol
 from observerd.bell import Bell
 from observerd.core.run import Ended, Run
 
+# Starts units, and by being there says that units can be started.
+SYSTEMD_RUN = "/usr/bin/systemd-run"
+
 
 class Executor(Protocol):
     def run(self, run: Run, emit: Callable[[bytes], None], bell: Bell) -> Ended:

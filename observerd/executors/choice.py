@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from observerd.executors import SYSTEMD_RUN
+
 if TYPE_CHECKING:
     from observerd.config import Loaded
     from observerd.executors import Executor
     from observerd.keys import Config
 
-SYSTEMD_RUN = "/usr/bin/systemd-run"
 # Where it is, systemd is PID 1 (sd_booted(3)).
 _BOOTED = Path("/run/systemd/system")
 _PROCESS = Path("/proc/self/status")

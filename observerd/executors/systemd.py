@@ -29,8 +29,8 @@ from observerd import process
 from observerd.bell import Bell
 from observerd.core.events import Cause
 from observerd.core.run import DEFAULT_PATH, Ended, Run, environment
+from observerd.executors import SYSTEMD_RUN
 from observerd.executors.account import account_of, login_environment
-from observerd.executors.choice import SYSTEMD_RUN
 
 SLICE = "observerd-jobs.slice"
 SYSTEMCTL = "/usr/bin/systemctl"
