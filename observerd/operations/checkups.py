@@ -4,16 +4,12 @@ The traps are those that scaling to zero by a queue has: see docs/operations.md,
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from typing import Any
 
-from observerd.aws import Account, endpoint_of
 from observerd.core.units import duration_text
-from observerd.operations import due
-from observerd.operations.place import Place, outputs_of
+from observerd.operations.patient import Finding, Patient, note, wrong
 from observerd.operations.reading import Events
 from observerd.operations.runs import span
 from observerd.operations.trouble import Trouble, asked
@@ -35,113 +31,20 @@ HOOK_S = (60, 3_600)
 # Of one minute's resolution, published within some more.
 FRESH_S = 600.0
 ZONES = 2
-
-
-class Level(Enum):
-    OK = "ok"
-    NOTE = "note"
-    WRONG = "wrong"
-    UNKNOWN = "?"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level
-    text: str
-    mend: str | None = None
-    """A command to paste, or what to do."""
-
-
-def wrong(text: str, mend: str | None = None) -> Finding:
-    return Finding(Level.WRONG, text, mend)
-
-
-def note(text: str, mend: str | None = None) -> Finding:
-    return Finding(Level.NOTE, text, mend)
-
-
-@dataclass(slots=True)
-class Patient:
-    """A stack, and what was asked of it once. Every question raises Trouble where it is not answered."""
-
-    account: Account
-    place: Place
-    environ: Mapping[str, str]
-    now: float
-    _answers: dict[str, Any] = field(default_factory=dict)
-
-    def client(self, service: str) -> Any:
-        return self.account.client(service)
-
-    @property
-    def sqs(self) -> Any:
-        return self.account.client("sqs", endpoint_of(self.place.queue_url, self.environ))
-
-    def once(self, name: str, ask_it: Callable[[], Any]) -> Any:
-        if name not in self._answers:
-            self._answers[name] = ask_it()
-        return self._answers[name]
-
-    @property
-    def aws(self) -> str:
-        return f"aws --region {self.place.region}"
-
-    @property
-    def stack(self) -> str:
-        if self.place.stack is None:
-            raise Trouble("the stack's name is not known (give --stack)")
-        return self.place.stack
-
-    @property
-    def outputs(self) -> dict[str, str]:
-        answer: dict[str, str] = self.once("outputs", lambda: outputs_of(self.account, self.stack))
-        return answer
-
-    def attributes(self, url: str) -> dict[str, str]:
-        answer: dict[str, str] = self.once(
-            url,
-            lambda: asked(self.sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["All"])["Attributes"],
-        )
-        return answer
-
-    @property
-    def group(self) -> Any:
-        return self.once("group", self._group)
-
-    def _group(self) -> Any:
-        name = self.place.group
-        if name is None:
-            raise Trouble("the group's name is not known (give --stack)")
-        client = self.client("autoscaling")
-        found = asked(client.describe_auto_scaling_groups, AutoScalingGroupNames=[name])["AutoScalingGroups"]
-        if not found:
-            raise Missing(f"there is no Auto Scaling group {name}")
-        return found[0]
-
-    @property
-    def schedules(self) -> list[due.Schedule]:
-        answer: list[due.Schedule] = self.once(
-            "schedules", lambda: due.schedules(self.client("scheduler"), self.stack)
-        )
-        return answer
-
-    def resources(self, kind: str) -> list[Any]:
-        """The stack's resources of that type."""
-        every = self.once("resources", self._resources)
-        return [each for each in every if each["ResourceType"] == kind]
-
-    def _resources(self) -> list[Any]:
-        client, found, request = self.client("cloudformation"), [], {"StackName": self.stack}
-        while True:
-            answer = asked(client.list_stack_resources, **request)
-            found += answer["StackResourceSummaries"]
-            if not (token := answer.get("NextToken")):
-                return found
-            request["NextToken"] = token
-
-
-class Missing(Trouble):
-    """What the stack cannot do without is not there."""
+# So long may a message be in flight (SQS quotas); one that expires meanwhile is gone.
+LEAST_RETENTION_S = 43_200
+# What else than EC2 itself may call an instance ill.
+OWN_HEALTH = frozenset({"EC2", "EBS"})
+# What happens without each of the stack's alarms. Grow is for many, and Missed is of a schedule.
+ALARMS = {
+    "WakeAlarm": "a message whose wake was lost waits for ever",
+    "LeakAlarm": "an instance that never came up is paid for, for ever",
+    "DeadLetterAlarm": "nobody hears of a run that failed for good",
+    "UndeliveredAlarm": "nobody hears of an event that became no message",
+    "StalledAlarm": "nobody hears that messages wait and no worker comes",
+    "ProducerAlarm": "nobody hears of a producer that fails",
+    "LaunchAlarm": "nobody hears of instances that cannot be launched",
+}
 
 
 # ---- queues
@@ -163,6 +66,9 @@ def queue(patient: Patient) -> Iterator[Finding]:
 
 
 def _retention(patient: Patient, kept_s: int, setting: str) -> Iterator[Finding]:
+    if kept_s < LEAST_RETENTION_S:
+        text = f"a message is lost after {duration_text(kept_s)}, even one whose job still runs"
+        yield wrong(text, f"{setting} MessageRetentionPeriod=86400")
     try:
         allowed = [(each.max_lateness_s, each.name) for each in patient.schedules if each.max_lateness_s]
     except Trouble:
@@ -218,7 +124,7 @@ def dead_letter_queue(patient: Patient) -> Iterator[Finding]:
 
 
 def undelivered(patient: Patient) -> Iterator[Finding]:
-    """No event came to nothing."""
+    """Every event has become a message."""
     name = patient.outputs["UndeliveredQueueArn"].rsplit(":", 1)[1]
     url = f"{patient.place.queue_url.rsplit('/', 1)[0]}/{name}"
     if count := int(patient.attributes(url).get("ApproximateNumberOfMessages", 0)):
@@ -246,6 +152,9 @@ def group(patient: Patient) -> Iterator[Finding]:
     if found.get("HealthCheckGracePeriod", 0) < LEAST_GRACE_S:
         text = "its health check begins before a machine has booted, and ends it"
         yield wrong(text, f"{update} --health-check-grace-period 120")
+    if not OWN_HEALTH.issuperset(found.get("HealthCheckType", "EC2").split(",")):
+        text = "somebody else's health check may replace a worker in the middle of its jobs"
+        yield wrong(text, f"{update} --health-check-type EC2")
     if found.get("NewInstancesProtectedFromScaleIn"):
         text = (
             "new instances are protected: one whose daemon never comes up cannot be removed by the Leak alarm"
@@ -253,9 +162,20 @@ def group(patient: Patient) -> Iterator[Finding]:
         yield wrong(text, f"{update} --no-new-instances-protected-from-scale-in")
     if found.get("WarmPoolConfiguration"):
         yield note("it has a warm pool: its instances cost, and take no message there")
+    yield from _unwoken(patient, found)
     yield from _suspended(patient, found)
     yield from _unmeasured(patient, found)
     yield from _instances(patient, found)
+
+
+def _unwoken(patient: Patient, found: Any) -> Iterator[Finding]:
+    waiting = int(patient.attributes(patient.place.queue_url).get("ApproximateNumberOfMessages", 0))
+    if waiting and not found["DesiredCapacity"]:
+        yield wrong(
+            f"{_count(waiting, 'message waits', 'messages wait')} and no worker is wanted",
+            f"{patient.aws} autoscaling set-desired-capacity"
+            f" --auto-scaling-group-name {patient.place.group} --desired-capacity 1",
+        )
 
 
 def _suspended(patient: Patient, found: Any) -> Iterator[Finding]:
@@ -332,7 +252,7 @@ def scaling(patient: Patient) -> Iterator[Finding]:
     name = patient.group["AutoScalingGroupName"]
     client = patient.client("autoscaling")
     leak = {each["PhysicalResourceId"] for each in _leak_policies(patient)}
-    for each in asked(client.describe_policies, AutoScalingGroupName=name)["ScalingPolicies"]:
+    for each in patient.policies:
         if each.get("PolicyARN") not in leak and _lowers(each):
             yield wrong(
                 f"policy {each['PolicyName']} scales in: it does not know which worker works",
@@ -374,28 +294,45 @@ def _lowers(policy: Any) -> bool:
 
 def alarms(patient: Patient) -> Iterator[Finding]:
     """They are there, armed, and green."""
-    names = [each["PhysicalResourceId"] for each in patient.resources("AWS::CloudWatch::Alarm")]
-    if not names:
-        yield wrong("the stack has none: nobody hears of a failure, and nothing mends a lost wake")
-        return
-    found = asked(patient.client("cloudwatch").describe_alarms, AlarmNames=names)["MetricAlarms"]
+    there = {
+        each["LogicalResourceId"]: each["PhysicalResourceId"]
+        for each in patient.resources("AWS::CloudWatch::Alarm")
+    }
+    for name in sorted(ALARMS.keys() - there.keys()):
+        yield wrong(f"the stack has no {name}: {ALARMS[name]}", "deploy the stack again")
+    client, names = patient.client("cloudwatch"), sorted(there.values())
+    found = asked(client.describe_alarms, AlarmNames=names)["MetricAlarms"] if names else []
     for name in sorted(set(names) - {each["AlarmName"] for each in found}):
         yield wrong(f"{name} is gone", "deploy the stack again, or give it back by hand")
+    policies = {each.get("PolicyARN") for each in patient.policies}
     for each in found:
-        if not each.get("ActionsEnabled", True):
-            yield wrong(
-                f"{each['AlarmName']}: its actions are switched off",
-                f"{patient.aws} cloudwatch enable-alarm-actions --alarm-names {each['AlarmName']}",
-            )
-        if not each.get("AlarmActions"):
-            yield wrong(f"{each['AlarmName']} tells nobody")
-        if each.get("StateValue") == "ALARM":
-            yield wrong(f"{each['AlarmName']} rings: {each.get('AlarmDescription', '')}")
+        yield from _unarmed(patient, each, policies)
+
+
+def _unarmed(patient: Patient, alarm: Any, policies: Container[str]) -> Iterator[Finding]:
+    name, actions = alarm["AlarmName"], alarm.get("AlarmActions", ())
+    if not alarm.get("ActionsEnabled", True):
+        mend = f"{patient.aws} cloudwatch enable-alarm-actions --alarm-names {name}"
+        yield wrong(f"{name}: its actions are switched off", mend)
+    if not actions:
+        yield wrong(f"{name} tells nobody")
+    if any(":scalingPolicy:" in action and action not in policies for action in actions):
+        yield wrong(f"{name}: its policy is gone, so it changes nothing", "deploy the stack again")
+    if alarm.get("StateValue") == "ALARM":
+        yield wrong(f"{name} rings: {alarm.get('AlarmDescription', '')}")
+    if alarm.get("StateValue") == "INSUFFICIENT_DATA":
+        yield note(f"{name} has no data: in its first minutes, or for good")
 
 
 def topic(patient: Patient) -> Iterator[Finding]:
     """Somebody hears the alarms."""
     arn = patient.outputs["AlertTopicArn"]
+    told = asked(patient.client("sns").get_topic_attributes, TopicArn=arn)["Attributes"]
+    if told.get("KmsMasterKeyId") == "alias/aws/sns":
+        # AWS's own key has no policy that lets CloudWatch use it, and nothing tells of the lost notices.
+        text = "alarms reach nobody: CloudWatch may not use the topic's key, alias/aws/sns"
+        change = "--attribute-name KmsMasterKeyId --attribute-value ''"
+        yield wrong(text, f"{patient.aws} sns set-topic-attributes --topic-arn {arn} {change}")
     found = asked(patient.client("sns").list_subscriptions_by_topic, TopicArn=arn)["Subscriptions"]
     pending = [each for each in found if each["SubscriptionArn"] == "PendingConfirmation"]
     if len(pending) == len(found):
@@ -514,7 +451,8 @@ def _needs(patient: Patient, queue_arn: str) -> Iterator[tuple[str, str, tuple[s
     group_arn = patient.group["AutoScalingGroupARN"]
     dead_url = patient.place.dead_letter_queue_url or patient.place.queue_url
     log_group = f"arn:{partition}:logs:{region}:{account}:log-group:{patient.place.logs()}:*"
-    yield "WorkerRole", queue_arn, ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
+    taking = ("ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "GetQueueAttributes")
+    yield "WorkerRole", queue_arn, tuple(f"sqs:{action}" for action in taking)
     yield "WorkerRole", patient.attributes(dead_url)["QueueArn"], ("sqs:SendMessage",)
     yield "WorkerRole", log_group, ("logs:CreateLogStream", "logs:PutLogEvents", "logs:FilterLogEvents")
     if topic_arn := patient.outputs.get("AlertTopicArn"):
@@ -522,6 +460,8 @@ def _needs(patient: Patient, queue_arn: str) -> Iterator[tuple[str, str, tuple[s
     leaving = ("TerminateInstanceInAutoScalingGroup", "SetInstanceProtection")
     at_hook = ("CompleteLifecycleAction", "RecordLifecycleActionHeartbeat")
     yield "WorkerRole", group_arn, tuple(f"autoscaling:{action}" for action in (*leaving, *at_hook))
+    knowing = ("DescribeAutoScalingGroups", "DescribeAutoScalingInstances")
+    yield "WorkerRole", "*", tuple(f"autoscaling:{action}" for action in knowing)
     yield "ProducerRole", queue_arn, ("sqs:SendMessage",)
     yield "ProducerRole", group_arn, ("autoscaling:SetDesiredCapacity",)
     yield "ProducerRole", "*", ("autoscaling:DescribeAutoScalingGroups",)

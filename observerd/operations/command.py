@@ -11,7 +11,7 @@ from observerd.aws import Account, Unanswered, Unusable, region_of
 from observerd.core.lines import one_line
 from observerd.keys import Config
 from observerd.operations import dlq, doctor, logs, runs, status, why
-from observerd.operations.checkups import Patient
+from observerd.operations.patient import Patient
 from observerd.operations.place import EX_CONFIG, Place, find
 from observerd.operations.reading import instant_ms
 from observerd.operations.screen import Progress, Screen, Waiting, as_json, screen_of

@@ -54,7 +54,7 @@ def _configured(account: Account, config: Config) -> Place:
 
 
 def _deployed(account: Account, name: str) -> Place:
-    outputs = outputs_of(account, name)
+    outputs = outputs_of(account.client("cloudformation"), name, account.region)
     try:
         return Place(
             region=account.region,
@@ -69,14 +69,13 @@ def _deployed(account: Account, name: str) -> Place:
         raise Trouble(f"stack {name} has no output {missing}: is it observerd's?", EX_NOINPUT) from None
 
 
-def outputs_of(account: Account, stack: str) -> dict[str, str]:
-    """The stack's outputs by their keys. Raises Trouble."""
-    client: Any = account.client("cloudformation")
+def outputs_of(client: Any, stack: str, region: str) -> dict[str, str]:
+    """The stack's outputs by their keys. client is boto3's for CloudFormation. Raises Trouble."""
     try:
         found = ask(client.describe_stacks, StackName=stack)["Stacks"][0]
     except Unanswered as fault:
         if "does not exist" in str(fault):
-            text = f"there is no stack {stack} in {account.region} (another --region, or another --stack?)"
+            text = f"there is no stack {stack} in {region} (another --region, or another --stack?)"
             raise Trouble(text, EX_NOINPUT) from None
         raise trouble_of(fault) from None
     return {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", ())}

@@ -2,17 +2,18 @@
 
 import copy
 import json
+import threading
 from datetime import UTC, datetime
 
 import pytest
 
-from observerd.operations.checkups import CHECKS, GROUP_METRICS, Level, Patient
+from observerd.operations.checkups import ALARMS, CHECKS, GROUP_METRICS
 from observerd.operations.doctor import examine, report
+from observerd.operations.patient import Level, Patient
 from observerd.operations.screen import Screen
 from tests.operations.cloud import AT, JOBS, PLACE, PRODUCER, Cloud, refused
 
 ARN = "arn:aws:sqs:eu-west-1:123456789012:"
-ALARMS = ("cron-WakeAlarm", "cron-StalledAlarm")
 
 # What AWS answers for a healthy stack, as much of it as the checks look at.
 HEALTHY = {
@@ -65,9 +66,11 @@ HEALTHY = {
     "actions": [],
     "activities": [],
     "alarms": [
-        {"AlarmName": name, "ActionsEnabled": True, "AlarmActions": ["arn:x"], "StateValue": "OK"}
-        for name in ALARMS
+        {"AlarmName": f"cron-{name}", "ActionsEnabled": True, "AlarmActions": ["arn:x"], "StateValue": "OK"}
+        for name in sorted(ALARMS)
     ],
+    "alarm_names": sorted(ALARMS),
+    "topic": {},
     "subscriptions": [{"SubscriptionArn": "arn:aws:sns:eu-west-1:123456789012:alerts:1"}],
     "points": [{"Timestamp": datetime.fromtimestamp(AT - 120, UTC), "Minimum": 0.0}],
     "metrics": [{"MetricName": "JobSucceeded"}],
@@ -87,7 +90,7 @@ class Ward(Cloud):
         self.facts = copy.deepcopy(HEALTHY)
         self.scheduler.add("feed", "cron(0 18 * * ? *)")
         self.scheduler.schedules["feed"]["Target"]["DeadLetterConfig"] = {"Arn": "arn:x"}
-        self.faults = {}
+        self.faults, self.hooks = {}, {}
 
     def client(self, service, _endpoint=None):
         return {"logs": _Logs(self), "scheduler": self.scheduler}.get(service) or _Client(self)
@@ -107,6 +110,8 @@ class _Client:
 
     def __getattr__(self, name):
         def call(**request):
+            if name in self.ward.hooks:
+                self.ward.hooks[name](request)
             if name in self.ward.faults:
                 raise self.ward.faults[name]
             return getattr(self, f"_{name}")(request)
@@ -134,8 +139,12 @@ class _Client:
             policy = {"LogicalResourceId": "LeakPolicy", "PhysicalResourceId": "arn:leak"}
             return {"StackResourceSummaries": [policy | {"ResourceType": "AWS::AutoScaling::ScalingPolicy"}]}
         alarms = [
-            {"ResourceType": "AWS::CloudWatch::Alarm", "LogicalResourceId": name, "PhysicalResourceId": name}
-            for name in self.facts.get("alarm_names", ALARMS)
+            {
+                "ResourceType": "AWS::CloudWatch::Alarm",
+                "LogicalResourceId": name,
+                "PhysicalResourceId": f"cron-{name}",
+            }
+            for name in self.facts["alarm_names"]
         ]
         roles = [
             {
@@ -168,6 +177,9 @@ class _Client:
                 each for each in self.facts["alarms"] if each["AlarmName"] in request["AlarmNames"]
             ]
         }
+
+    def _get_topic_attributes(self, _):
+        return {"Attributes": self.facts["topic"]}
 
     def _list_subscriptions_by_topic(self, _):
         return {"Subscriptions": self.facts["subscriptions"]}
@@ -232,6 +244,10 @@ PENDING = [{"SubscriptionArn": "PendingConfirmation"}]
     [
         ("queue", "queue", {"DelaySeconds": "5"}, "messages are delayed", "DelaySeconds=0"),
         ("queue", "queue", {"VisibilityTimeout": "43200"}, "stays hidden for 12h", "VisibilityTimeout=120"),
+        (
+            "queue", "queue", {"MessageRetentionPeriod": "10800"},
+            "lost after 3h, even one whose job still runs", "MessageRetentionPeriod=86400",
+        ),
         ("queue", "queue", {"RedrivePolicy": None}, "no dead-letter queue", None),
         (
             "queue", "queue",
@@ -261,6 +277,10 @@ PENDING = [{"SubscriptionArn": "PendingConfirmation"}]
         ("group", "group", {"HealthCheckGracePeriod": 0}, "before a machine has booted", "grace-period 120"),
         ("group", "group", {"NewInstancesProtectedFromScaleIn": True}, "Leak alarm", "--no-new-instances"),
         ("group", "group", {"EnabledMetrics": []}, "the alarms are blind", "enable-metrics-collection"),
+        (
+            "group", "queue", {"ApproximateNumberOfMessages": "2"},
+            "2 messages wait and no worker is wanted", "--desired-capacity 1",
+        ),
         (
             "group", "group",
             {"SuspendedProcesses": [{"ProcessName": "Launch", "SuspensionReason": "admin"}]},
@@ -295,8 +315,16 @@ PENDING = [{"SubscriptionArn": "PendingConfirmation"}]
             "policy track scales in", "delete-policy",
         ),
         ("scaling", "actions", [{"ScheduledActionName": "night"}], "night sets", "delete-scheduled-action"),
-        ("alarms", "alarms", [HEALTHY["alarms"][0]], "cron-StalledAlarm is gone", "deploy"),
-        ("alarms", "alarm_names", [], "the stack has none", None),
+        ("alarms", "alarms", HEALTHY["alarms"][:-1], "cron-WakeAlarm is gone", "deploy"),
+        ("alarms", "alarm_names", sorted(ALARMS)[:-1], "has no WakeAlarm: a message whose wake", "deploy"),
+        (
+            "topic", "topic", {"KmsMasterKeyId": "alias/aws/sns"},
+            "may not use the topic's key", "--attribute-name KmsMasterKeyId",
+        ),
+        (
+            "group", "group", {"HealthCheckType": "EC2,ELB"},
+            "may replace a worker in the middle", "--health-check-type EC2",
+        ),
         ("topic", "subscriptions", [], "nobody has subscribed", "sns subscribe"),
         ("topic", "subscriptions", PENDING, "waits for the click", "subscribe"),
         ("metrics", "points", [], "none for three hours", None),
@@ -334,7 +362,13 @@ def _change(facts, name, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "text"), [({"ActionsEnabled": False}, "switched off"), ({"AlarmActions": []}, "tells nobody")]
+    ("change", "text"),
+    [
+        ({"ActionsEnabled": False}, "switched off"),
+        ({"AlarmActions": []}, "tells nobody"),
+        ({"AlarmActions": ["arn:aws:autoscaling:x:y:scalingPolicy:gone"]}, "its policy is gone"),
+        ({"StateValue": "INSUFFICIENT_DATA"}, "has no data"),
+    ],
 )
 def test_an_alarm_that_is_not_armed_is_found(change, text, ward):
     ward.facts["alarms"][1] |= change
@@ -348,7 +382,7 @@ def test_a_ringing_alarm_says_what_it_means(ward):
         "AlarmDescription": "Messages have waited for 20 minutes",
     }
 
-    assert "cron-StalledAlarm rings: Messages have waited" in ward.found("alarms")[0][1]
+    assert "cron-LaunchAlarm rings: Messages have waited" in ward.found("alarms")[0][1]
 
 
 @pytest.mark.parametrize(
@@ -427,6 +461,32 @@ def test_what_was_found_before_a_question_failed_is_kept(ward):
     ward.faults["describe_scaling_activities"] = refused("Throttling")
 
     assert [Level.WRONG, Level.UNKNOWN] == [level for level, *_ in ward.found("group")]
+
+
+def test_a_service_that_does_not_answer_is_waited_for_once_and_by_nobody_else(ward):
+    """The other checks have ended before it has: each asks on a thread of its own."""
+    others = threading.Event()
+    asked = []
+
+    def hang(_):
+        asked.append("stack")
+        assert others.wait(30)
+        raise refused("RequestTimeout", "no answer")
+
+    ward.hooks["describe_stacks"] = hang
+    ward.hooks["describe_lifecycle_hooks"] = lambda _: others.set()
+    diagnosis = ward.examined()
+
+    assert ["stack"] == asked
+    assert (Level.OK, Level.UNKNOWN) == (
+        diagnosis.findings["hook"][0].level, diagnosis.findings["undelivered"][0].level,
+    )  # fmt: skip
+
+
+def test_a_check_that_breaks_is_no_check_that_hangs(ward):
+    ward.faults["describe_lifecycle_hooks"] = RuntimeError("what is this?")
+
+    assert [(Level.UNKNOWN, "not checked: what is this?", None)] == ward.found("hook")
 
 
 def test_the_report_fits_the_terminal_but_never_cuts_a_command(ward):
