@@ -2,6 +2,7 @@
 # Builds the RPM and its source package: build.sh PIP_PYTHON RPM_PYTHON DIRECTORY
 # PIP_PYTHON, with pip, fetches the locked wheels; RPM_PYTHON is the interpreter that the package is for.
 set -eu
+umask 022
 cd "$(dirname "$0")/../.."
 pip_python=$1 rpm_python=$2 into=$3
 version=$(sed -n 's/^Version: *//p' packaging/rpm/observerd.spec)
@@ -21,12 +22,12 @@ pack() {
 pack --transform "s|^|observerd-$version/|" LICENSE README.md CHANGELOG.md docs monitoring observerd packaging |
   gzip --no-name >"$top/SOURCES/observerd-$version.tar.gz"
 (cd "$top/wheels" && pack ./*.whl) >"$top/SOURCES/observerd-wheels-$version.tar"
-cp requirements/runtime.txt "$top/SOURCES/"
+install -m 0644 packaging/rpm/observerd.spec requirements/runtime.txt "$top/SOURCES/"
 
 # Debian's rpm knows of no installed package, so there BuildRequires could never be met.
 nodeps=
 [ ! -e /etc/debian_version ] || nodeps=--nodeps
 # rpmbuild says on standard output what it does; that matters when it fails.
 rpmbuild -ba $nodeps --define "_topdir $top" --define "observerd_python $rpm_python" \
-  packaging/rpm/observerd.spec >"$top/log" 2>&1 || { cat "$top/log" >&2; exit 1; }
+  "$top/SOURCES/observerd.spec" >"$top/log" 2>&1 || { cat "$top/log" >&2; exit 1; }
 cp "$top"/RPMS/noarch/*.rpm "$top"/SRPMS/*.rpm "$into/"

@@ -1,10 +1,12 @@
 """The RPM: what is in it, and what installing, upgrading and erasing it does to a machine."""
 
+import hashlib
+import re
 import subprocess
 
 import pytest
 
-from tests.system.packages import ROOT
+from tests.system.packages import ROOT, build, copy_of_sources
 
 # As /usr/bin/observerd begins, with nothing of this machine's own packages.
 IMPORT_ALL = """
@@ -22,6 +24,54 @@ assert not [each for each in files if "-packages/" in each], files
 assert not [each for each in ours if not os.path.exists(importlib.util.cache_from_source(each))], ours
 print(any("/vendor/boto3/" in each for each in ours))
 """
+
+
+def test_the_same_sources_make_the_same_bytes_whoever_builds_them_and_where(package, tmp_path):
+    """The source package, too: its digest is in the other."""
+    sources = tmp_path / "else where"
+    sources.mkdir()
+    careful = ("sh", "-c", 'umask 077; exec "$@"', "sh")
+    elsewhere = {
+        "TZ": "Pacific/Chatham",
+        "LC_ALL": "tr_TR.UTF-8",
+        "HOME": "/nonexistent",
+        "PYTHONHASHSEED": "7",
+    }
+    again = build(tmp_path / "dist", copy_of_sources(sources), careful, **elsewhere)
+
+    assert 2 == len(digests(package))
+    assert digests(package) == digests(again)
+
+
+def digests(package):
+    """{name: SHA-256} of the package and its source package."""
+    return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in package.parent.glob("*.rpm")}
+
+
+def query(package, *options):
+    """What rpm says of the file, a line each."""
+    done = subprocess.run(("rpm", "-qp", *options, package), capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_it_tells_what_it_bundles_and_brings_the_licence_of_each(package):
+    provided = "\n".join(query(package, "--provides"))
+    bundled = set(re.findall(r"^bundled\(python3dist\((\S+)\)\) = ", provided, re.MULTILINE))
+    licensed = [each.split("/") for each in query(package, "--licensefiles")]
+
+    lock = (ROOT / "requirements/runtime.txt").read_text()
+    assert set(re.findall(r"^(\S+)==", lock, re.MULTILINE)) == bundled
+    assert bundled == {path[5].replace("_", "-") for path in licensed if path[6:]}
+    assert ["LICENSE"] in [path[5:] for path in licensed], "our own"
+
+
+def test_only_root_may_write_what_is_in_it(package):
+    shape = "[%{FILEMODES:perms} %{FILEUSERNAME} %{FILEGROUPNAME} %{FILENAMES}\n]"
+    files = [each.split() for each in query(package, "--queryformat", shape)]
+    special = {path: mode for mode, _, _, path in files if mode not in ("-rw-r--r--", "drwxr-xr-x")}
+
+    assert {("root", "root")} == {(user, group) for _, user, group, _ in files}
+    assert {"/usr/bin/observerd": "-rwxr-xr-x", "/etc/observerd/observerd.toml": "-rw-r-----"} == special
 
 
 def test_rpmlint_finds_nothing_that_has_no_reason(package):
