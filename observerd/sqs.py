@@ -185,7 +185,7 @@ def _call(method: Callable[..., Any], **request: Any) -> Any:
     try:
         answer = method(**request)
     except ClientError as error:
-        raise _fault(error.response.get("Error", {})) from error
+        raise _fault(error.response.get("Error", {}), f" ({request['QueueUrl']})") from error
     except Exception as error:
         raise SqsFault(ReceiveFault.UNREACHABLE, text_of(error)) from error
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -248,11 +248,11 @@ def _unsaid() -> SqsFault:
     return SqsFault(ReceiveFault.UNREACHABLE, "the answer does not say what became of it")
 
 
-def _fault(told: Any) -> HandleRefused | SqsFault:
-    """Of an error, or of a batch's failed entry: both have a Code and a Message."""
+def _fault(told: Any, where: str = "") -> HandleRefused | SqsFault:
+    """Of an error, or of a batch's failed entry: both have a Code and a Message. SQS does not say which queue."""
     code, text = str(told.get("Code", "")), " ".join(str(told.get("Message", "")).split())
     if _refuses(code, text):
         return HandleRefused(f"{code}: {text}")
     # Codes come with and without a prefix such as "AWS.SimpleQueueService.".
     kinds = (kind for kind, codes in _FAULTS.items() if code.endswith(codes))
-    return SqsFault(next(kinds, ReceiveFault.UNREACHABLE), f"{code}: {text}")
+    return SqsFault(next(kinds, ReceiveFault.UNREACHABLE), f"{code}: {text}{where}")

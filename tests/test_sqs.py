@@ -73,7 +73,7 @@ def test_each_error_has_a_word_of_ours(code, fault, sqs, make_queue):
     with pytest.raises(SqsFault) as raised:
         make_queue().receive(1, 0)
 
-    assert (fault, f"{code}: planned") == (raised.value.fault, str(raised.value))
+    assert (fault, f"{code}: planned ({sqs.url('jobs')})") == (raised.value.fault, str(raised.value))
 
 
 @pytest.mark.parametrize("kind", ["reset", "garbage", "null", "binary", "truncated", "lost"])
