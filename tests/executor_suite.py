@@ -131,10 +131,14 @@ def test_what_ends_at_once_is_told_as_well_each_time(lab):
 @pytest.mark.parametrize(
     ("command", "keys", "fault"),
     [
-        (["/nonexistent/program"], {}, "cannot start '/nonexistent/program': No such file or directory"),
+        (
+            ["/no-such-directory/program"],
+            {},
+            "cannot start '/no-such-directory/program': No such file or directory",
+        ),
         (["no-such-program"], {}, "cannot start 'no-such-program': No such file or directory"),
         (["/etc/passwd"], {}, "cannot start '/etc/passwd': Permission denied"),
-        (["/bin/true"], {"working_directory": "/nonexistent"}, "cannot enter '/nonexistent'"),
+        (["/bin/true"], {"working_directory": "/no-such-directory"}, "cannot enter '/no-such-directory'"),
         (["/bin/true"], {"user": "no-such-user"}, "no user 'no-such-user' on this machine (job 'tidy')"),
     ],
 )

@@ -26,7 +26,7 @@ grace = "5s"
 shell = 'trap "exit 0" TERM; echo up; sleep 600 & wait'
 
 [job.absent]
-command = ["/nonexistent/program"]
+command = ["/no-such-directory/program"]
 """
 
 
@@ -86,7 +86,7 @@ def test_exec_says_what_cannot_be_started(configured):
     answer = observerd(configured, "exec", "absent")
 
     assert 127 == answer.returncode
-    assert "cannot start '/nonexistent/program'" in answer.stderr
+    assert "cannot start '/no-such-directory/program'" in answer.stderr
 
 
 @pytest.mark.parametrize(

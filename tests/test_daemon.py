@@ -462,7 +462,7 @@ def test_with_cloudwatch_down_the_job_runs_is_settled_and_its_output_is_in_the_j
 
 
 def test_a_job_sees_none_of_the_daemons_environment(sqs, daemon, tmp_path):
-    running = daemon(["--once"], environ={"NOTIFY_SOCKET": "/nonexistent", "SECRET": "s"})
+    running = daemon(["--once"], environ={"NOTIFY_SOCKET": "/no-such-directory", "SECRET": "s"})
     (tmp_path / "jobs.d" / "env.toml").write_text('[job.env]\ncommand = ["/usr/bin/env"]\n')
     sqs.send_job("env")
     with running:

@@ -183,7 +183,7 @@ def test_a_sign_of_life_can_ask_for_more_time_to_stop():
 
 
 def test_a_supervisor_that_is_gone_is_no_error():
-    Notifier({"NOTIFY_SOCKET": "/nonexistent/notify"}).alive()
+    Notifier({"NOTIFY_SOCKET": "/no-such-directory/notify"}).alive()
 
 
 def test_nothing_is_printed_where_nobody_listens(capsys):

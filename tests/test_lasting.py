@@ -170,6 +170,6 @@ def test_a_gateway_that_hangs_does_not_hold_up_the_way_out(metrics, caplog, monk
 def test_a_directory_that_is_not_there_costs_one_line(metrics, caplog):
     ended(metrics, "feed")
 
-    leave(metrics, "/nonexistent", None, None)
+    leave(metrics, "/no-such-directory", None, None)
 
     assert ["metrics not left behind"] == [record.getMessage() for record in caplog.records]

@@ -269,9 +269,9 @@ def test_nice_is_inherited_by_what_the_job_starts(bell, warden):
 @pytest.mark.parametrize(
     ("argv", "directory"),
     [
-        (("/nonexistent/program",), "/"),
+        (("/no-such-directory/program",), "/"),
         (("/etc/passwd",), "/"),
-        (("/bin/true",), "/nonexistent"),
+        (("/bin/true",), "/no-such-directory"),
         (("/",), "/"),
     ],
 )

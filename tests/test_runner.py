@@ -24,8 +24,8 @@ JOBS = {
         Job("hopeless", ("/bin/sh", "-c", "exit 64")),
         Job("slow", ("/bin/sleep", "600"), timeout_s=0.2, attempts=5),
         Job("endless", ("/bin/sh", "-c", "echo up; exec sleep 600"), grace_s=0.1),
-        Job("missing", ("/nonexistent/program",)),
-        Job("homeless", ("/bin/true",), working_directory="/nonexistent"),
+        Job("missing", ("/no-such-directory/program",)),
+        Job("homeless", ("/bin/true",), working_directory="/no-such-directory"),
         Job("nobodys", ("/bin/true",), user="no-such-user"),
         Job("punctual", ("/bin/true",), max_lateness_s=60.0),
         Job("whoami", ("/bin/sh", "-c", "id -un; id -G; echo $HOME; pwd"), user="nobody"),
@@ -198,8 +198,8 @@ def test_another_exit_code_may_mean_success(rig):
 @pytest.mark.parametrize(
     ("job", "reason"),
     [
-        ("missing", "cannot start '/nonexistent/program': No such file or directory"),
-        ("homeless", "cannot enter '/nonexistent': No such file or directory"),
+        ("missing", "cannot start '/no-such-directory/program': No such file or directory"),
+        ("homeless", "cannot enter '/no-such-directory': No such file or directory"),
         ("nobodys", "no user 'no-such-user' on this machine (job 'nobodys')"),
     ],
 )

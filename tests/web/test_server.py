@@ -247,7 +247,9 @@ def test_a_broken_renewal_leaves_the_old_certificate(authority, caplog):
 
 def test_certificates_that_cannot_be_read_are_told_at_once(authority):
     with pytest.raises(OSError):
-        Server("127.0.0.1:0", TlsFiles("/nonexistent.pem", "/nonexistent.key", None), lambda _: None)
+        Server(
+            "127.0.0.1:0", TlsFiles("/no-such-directory.pem", "/no-such-directory.key", None), lambda _: None
+        )
 
 
 def served(server, authority):
