@@ -249,7 +249,8 @@ def _unsaid() -> SqsFault:
 
 
 def _fault(told: Any, where: str = "") -> HandleRefused | SqsFault:
-    """Of an error, or of a batch's failed entry: both have a Code and a Message. SQS does not say which queue."""
+    """Of an error, or of a batch's failed entry: both have a Code and a Message. where is the queue, which
+    SQS does not name."""
     code, text = str(told.get("Code", "")), " ".join(str(told.get("Message", "")).split())
     if _refuses(code, text):
         return HandleRefused(f"{code}: {text}")
