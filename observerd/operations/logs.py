@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from observerd.aws import Account, Unanswered, ask
 from observerd.operations.place import Place
 from observerd.operations.reading import Events
-from observerd.operations.tale import Attempt, Story, stories
+from observerd.operations.runs import span
+from observerd.operations.tale import SILENT_S, Attempt, Story
 from observerd.operations.trouble import Trouble, trouble_of
 
 EX_NOINPUT = 66
@@ -18,6 +19,10 @@ AFTERTHOUGHT_S = 10.0
 _NO_STREAM = (
     "nothing was printed, or it has expired, or it is in the worker's journal (CloudWatch Logs was down)"
 )
+
+
+class NoStream(Trouble):
+    """There is no such stream."""
 
 
 def attempt_of(story: Story, number: int | None) -> Attempt:
@@ -70,29 +75,40 @@ def follow(
     attempt: Attempt,
     show: Callable[[Line], None],
     sleep: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.time,
 ) -> None:
-    """Show what the attempt prints until it has ended, and what comes after. Raises Trouble."""
+    """Show what the attempt prints until it has ended, and what comes after.
+
+    Raises Trouble, also where the worker has fallen silent: then nobody will tell of an end.
+    """
     client = account.client("logs")
     tape, ended = Tape(client, place.logs(), attempt.log_stream or ""), attempt.ended_at is not None
     while True:
-        for line in tape.more():
-            show(line)
+        try:
+            for line in tape.more():
+                show(line)
+        except NoStream:
+            # It begins with the first line, which may be still to come.
+            if ended:
+                raise
         if ended:
             return
         sleep(FOLLOW_S)
-        if _has_ended(client, place, story, attempt):
+        _hear(client, place, story, attempt)
+        if attempt.ended_at is not None:
             ended = True
             sleep(AFTERTHOUGHT_S)
+        elif (silent_s := now() - attempt.last_sign_at) > SILENT_S:
+            silent = f"{attempt.host} has said nothing for {span(silent_s)}"
+            raise Trouble(f"{silent}: observerd why {story.run_id} tells more")
 
 
-def _has_ended(client: Any, place: Place, story: Story, attempt: Attempt) -> bool:
-    condition = f'($.run_id = "{story.run_id}") && ($.event != "heartbeat")'
-    found = Events(client, place).of_worker(attempt.worker, condition, attempt.received_at)
-    return any(
-        each.ended_at is not None and each.message_id == attempt.message_id and each.number == attempt.number
-        for told in stories(found)
-        for each in told.attempts
-    )
+def _hear(client: Any, place: Place, story: Story, attempt: Attempt) -> None:
+    """Take what the worker has told of the attempt since its last sign of life."""
+    since, mine = attempt.last_sign_at, (attempt.message_id, attempt.number)
+    for seen in Events(client, place).of_worker(attempt.worker, f'$.run_id = "{story.run_id}"', since):
+        if (seen.text("message_id"), seen.number("attempt")) == mine:
+            attempt.take(seen)
 
 
 def _page(client: Any, request: dict[str, Any]) -> Any:
@@ -100,5 +116,5 @@ def _page(client: Any, request: dict[str, Any]) -> Any:
         return ask(client.get_log_events, **request)
     except Unanswered as fault:
         if fault.code == "ResourceNotFoundException":
-            raise Trouble(f"no log stream {request['logStreamName']}: {_NO_STREAM}", EX_NOINPUT) from None
+            raise NoStream(f"no log stream {request['logStreamName']}: {_NO_STREAM}", EX_NOINPUT) from None
         raise trouble_of(fault) from None

@@ -79,7 +79,7 @@ class Events:
                     yield seen
             self._read(self._count)
             # A page may be empty and not the last one (API Reference, FilterLogEvents).
-            if not (token := answer.get("nextToken")):
+            if (token := answer.get("nextToken")) in (None, request.get("nextToken")):
                 return
             request["nextToken"] = token
 

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import NamedTuple, Self, TextIO
 
 from observerd.core.lines import one_line
@@ -98,16 +99,18 @@ class Progress:
     def __init__(self, what: str, stream: TextIO = sys.stderr) -> None:
         self._what = what
         self._stream = stream if stream.isatty() else None
+        # Many pages of a long search are empty: that it goes on must show all the same.
+        self._dots = cycle((".  ", ".. ", "..."))
 
     def __enter__(self) -> Self:
-        self._show(f"{self._what} …")
+        self._show(f"{self._what} {next(self._dots)}")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._show("")
 
     def at(self, count: int, of: int | None = None) -> None:
-        self._show(f"{self._what} … {count:,}" + (f" of {of:,}" if of else ""))
+        self._show(f"{self._what} {next(self._dots)} {count:,}" + (f" of {of:,}" if of else ""))
 
     def _show(self, text: str) -> None:
         if self._stream is not None:

@@ -1,5 +1,7 @@
 """What a run printed."""
 
+import itertools
+
 import pytest
 
 from observerd.operations import logs, why
@@ -14,6 +16,15 @@ def cloud():
 
 def story(cloud):
     return why.story_of(cloud.account, PLACE, why.read_asked(RUN), AT - 60)[0]
+
+
+def followed(cloud, sleep, now=lambda: AT + 90):
+    """The lines that are shown."""
+    told, shown = story(cloud), []
+    logs.follow(
+        cloud.account, PLACE, told, told.attempts[0], lambda line: shown.append(line.text), sleep, now
+    )
+    return shown
 
 
 def test_every_page_is_read(cloud):
@@ -45,7 +56,7 @@ def test_following_shows_what_comes_until_after_the_end(cloud):
     run = cloud.sent()
     cloud.received(run)
     stream = cloud.started(run)
-    slept, shown = [], []
+    slept = []
 
     def sleep(seconds):
         slept.append(seconds)
@@ -53,20 +64,42 @@ def test_following_shows_what_comes_until_after_the_end(cloud):
         if len(slept) == 2:
             cloud.ended(run, AT + 80)
 
-    told = story(cloud)
-    logs.follow(cloud.account, PLACE, told, told.attempts[0], lambda line: shown.append(line.text), sleep)
+    shown = followed(cloud, sleep)
 
     assert (["line of attempt 1", "later 1", "later 2", "later 3"], [2.0, 2.0, 10.0]) == (shown, slept)
 
 
+def test_following_waits_for_the_first_line(cloud):
+    run = cloud.sent()
+    cloud.received(run)
+    stream = cloud.started(run)
+    lines = cloud.logs.groups[JOBS].pop(stream)
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if len(slept) == 2:
+            cloud.logs.groups[JOBS][stream] = lines
+            cloud.ended(run, AT + 80)
+
+    assert ["line of attempt 1"] == followed(cloud, sleep)
+
+
+def test_following_ends_when_the_worker_has_fallen_silent(cloud):
+    run = cloud.sent()
+    cloud.received(run)
+    cloud.started(run)
+    cloud.logs.worker("heartbeat", AT + 100, **run, attempt=1)
+    clock = itertools.count(AT, 60)
+
+    with pytest.raises(Trouble, match=f"ip-10-0-0-7 has said nothing for 15m 20s: observerd why {RUN}"):
+        followed(cloud, lambda _: None, lambda: next(clock))
+
+
 def test_following_a_run_that_is_over_waits_for_nothing(cloud):
     cloud.good_run()
-    told, shown = story(cloud), []
-    logs.follow(
-        cloud.account, PLACE, told, told.attempts[0], lambda line: shown.append(line.text), lambda _: 1 / 0
-    )
 
-    assert ["line of attempt 1"] == shown
+    assert ["line of attempt 1"] == followed(cloud, lambda _: 1 / 0)
 
 
 def test_the_end_of_a_stream_is_read_backwards(cloud):

@@ -38,7 +38,7 @@ def test_progress_is_wiped_at_the_end(terminal):
     with Progress("reading", stream) as progress:
         progress.at(1_200)
 
-    assert shown(master, "\r\033[Kreading …\r\033[Kreading … 1,200\r\033[K")
+    assert shown(master, "\r\033[Kreading .  \r\033[Kreading ..  1,200\r\033[K")
 
 
 def test_progress_says_nothing_to_a_pipe():
