@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.daemon import OTHER_USER, SLOTS, can_switch_user, observerd
-from bench.patience import NotMeasured, rounds, until
+from bench.contenders import SEED, Task
+from bench.daemon import OTHER_USER, SLOTS, can_switch_user, messages, observerd
+from bench.logsink import LogSink
+from bench.patience import rounds, until
 from bench.processes import Program, other
-from bench.report import Budget, Row, compared
-from bench.server import LogSink, Server
+from bench.report import Budget, Row, budget, compared
+from bench.sqs import Sqs
+from bench.witness import Witness
 
-AHEAD = Budget(1.0, at_least=True)
-HALF = Budget(0.5, at_least=True)
-CALLS = Budget(2.2, of="ours")
+AHEAD = budget("drain-ahead")
+HALF = budget("drain-spawn")
+CALLS = budget("calls")
 WARM_UP = 2 * SLOTS
-SEED = "seed's loop"
 # What is slower and not the point is measured with fewer jobs.
 PART = 4
 READY_S = 30.0
@@ -56,28 +58,6 @@ class Round:
     switched: Drain | None
 
 
-class Witness:
-    """with Witness(path) as witness: counts how often its command has run, by whomever."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.command = ("/bin/sh", "-c", f"printf . >> {path}")
-        self.talking_command = ("/bin/sh", "-c", f"printf . >> {path}; echo done")
-        path.touch()
-        path.chmod(0o666)
-
-    def reset(self) -> None:
-        os.truncate(self._path, 0)
-
-    def jobs(self) -> int:
-        return self._path.stat().st_size
-
-    def check(self, jobs: int) -> None:
-        """Raises NotMeasured if not exactly so many jobs have run."""
-        if self.jobs() != jobs:
-            raise NotMeasured(f"{jobs} messages, but {self.jobs()} jobs ran")
-
-
 def measure(directory: Path, jobs: int, at_most: int) -> Iterator[Row]:
     """Raises NotMeasured."""
     contest = _Contest(directory, jobs)
@@ -91,30 +71,30 @@ def measure(directory: Path, jobs: int, at_most: int) -> Iterator[Row]:
 def _rates(every: Sequence[Round], jobs: int) -> Iterator[Row]:
     ours = [each.ours.rate for each in every]
     against: tuple[tuple[str, Callable[[Round], Drain], Budget | None], ...] = (
-        (SEED, lambda each: each.seed, AHEAD),
+        (SEED.name, lambda each: each.seed, AHEAD),
         (f"seed's loop x {SLOTS}", lambda each: each.seeds, AHEAD),
         (f"spawn and wait x {SLOTS}", lambda each: each.spawn, HALF),
         (f"receive and delete x {_cores()}", lambda each: each.bare, None),
     )
-    for place, (name, chosen, budget) in enumerate(against):
+    for place, (name, chosen, bound) in enumerate(against):
         what = "" if place else f"{jobs:,} jobs, {SLOTS} slots"
-        yield compared(what, "/s", ours, name, [chosen(each).rate for each in every], budget)
+        yield compared(what, "/s", ours, name, [chosen(each).rate for each in every], bound)
     logged = [each.logged.rate for each in every]
     yield compared("  a line each to CloudWatch Logs", "/s", logged, "the same without", ours, None)
     if switched := [each.switched.rate for each in every if each.switched]:
         seed = [each.seed.rate for each in every]
-        yield compared(f"  as user {OTHER_USER}", "/s", switched, SEED, seed, AHEAD)
+        yield compared(f"  as user {OTHER_USER}", "/s", switched, SEED.name, seed, AHEAD)
 
 
 def _costs(every: Sequence[Round]) -> Iterator[Row]:
     own, seeds_own = [each.ours.own_ms for each in every], [each.seed.own_ms for each in every]
-    yield compared("CPU a job: its own", "ms", own, SEED, seeds_own, None)
+    yield compared("CPU a job: its own", "ms", own, SEED.name, seeds_own, None)
     if switched := [each.switched.own_ms for each in every if each.switched]:
-        yield compared(f"  as user {OTHER_USER}", "ms", switched, SEED, seeds_own, None)
+        yield compared(f"  as user {OTHER_USER}", "ms", switched, SEED.name, seeds_own, None)
     yield Row("CPU a job: the job's", statistics.median(each.ours.children_ms for each in every), "ms")
     yield Row("CPU a job: the SQS server's", statistics.median(each.ours.server_ms for each in every), "ms")
     calls, seed_calls = [each.ours.calls for each in every], [each.seed.calls for each in every]
-    yield compared("SQS calls a job", "calls", calls, SEED, seed_calls, CALLS)
+    yield compared("SQS calls a job", "calls", calls, SEED.name, seed_calls, CALLS)
 
 
 class _Contest:
@@ -136,28 +116,27 @@ class _Contest:
         )
 
     def observerd(self, jobs: int | None = None, *, user: str | None = None, fifo: bool = False) -> Drain:
-        with Server(fifo=fifo) as server:
-            argv = observerd(self._directory, server.queue_url, {"noop": self._witness.command}, user=user)
+        with Sqs("jobs.fifo" if fifo else "jobs") as sqs:
+            argv = observerd(self._directory, sqs.queue_url, {"noop": self._witness.command}, user=user)
             with Program(argv, self._directory / "drain.log") as daemon:
-                return self._drain(server, [daemon], jobs or self._jobs)
+                return self._drain(sqs, [daemon], jobs or self._jobs)
 
     def _logged(self, jobs: int) -> Drain:
-        with Server() as server, LogSink() as logs:
+        with Sqs() as sqs, LogSink() as logs:
             talking = {"noop": self._witness.talking_command}
-            argv = observerd(self._directory, server.queue_url, talking, log_group="/bench")
+            argv = observerd(self._directory, sqs.queue_url, talking, log_group="/bench")
             log = self._directory / "drain.log"
             with Program(argv, log, AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=logs.endpoint) as daemon:
-                return self._drain(server, [daemon], jobs)
+                return self._drain(sqs, [daemon], jobs)
 
     def _seed(self, processes: int, *, works: bool = True) -> Drain:
-        command = self._witness.command if works else ()
-        with Server() as server, contextlib.ExitStack() as stack:
-            argv = other("seed_loop", server.queue_url, server.endpoint, *command)
+        task = Task(self._witness.command if works else ())
+        with Sqs() as sqs, contextlib.ExitStack() as stack:
             loops = [
-                stack.enter_context(Program(argv, self._directory / f"seed-{number}.log"))
-                for number in range(processes)
+                stack.enter_context(program)
+                for program in SEED.programs(self._directory, sqs, processes, task)
             ]
-            return self._drain(server, loops, self._jobs, works=works)
+            return self._drain(sqs, loops, self._jobs, works=works)
 
     def _spawn(self) -> Drain:
         self._witness.reset()
@@ -168,28 +147,26 @@ class _Contest:
         self._witness.check(jobs)
         return Drain(jobs / took_s)
 
-    def _drain(
-        self, server: Server, contenders: Sequence[Program], jobs: int, *, works: bool = True
-    ) -> Drain:
+    def _drain(self, sqs: Sqs, contenders: Sequence[Program], jobs: int, *, works: bool = True) -> Drain:
         """What contenders that have just been started need for so many jobs, once they are warm."""
-        self._work_off(server, WARM_UP, contenders, works=works)
-        before, calls = _cpu_s(contenders), server.calls()
-        took_s = self._work_off(server, jobs, contenders, works=works)
+        self._work_off(sqs, WARM_UP, contenders, works=works)
+        before, calls = _cpu_s(contenders), sqs.calls.total()
+        took_s = self._work_off(sqs, jobs, contenders, works=works)
         spent_ms = [(now - then) * 1000 / jobs for now, then in zip(_cpu_s(contenders), before, strict=True)]
-        made = server.calls().total() - calls.total()
+        made = sqs.calls.total() - calls
         return Drain(jobs / took_s, made / jobs, *spent_ms)
 
-    def _work_off(self, server: Server, jobs: int, contenders: Sequence[Program], *, works: bool) -> float:
+    def _work_off(self, sqs: Sqs, jobs: int, contenders: Sequence[Program], *, works: bool) -> float:
         """Seconds that it took to do so many jobs. Raises NotMeasured."""
         for each in contenders:
             each.check()
-        until(lambda: server.waiting() >= len(contenders), READY_S, "all contenders wait for messages")
+        until(lambda: sqs.waiting() >= len(contenders), READY_S, "all contenders wait for messages")
         self._witness.reset()
         expected = jobs if works else 0
         began_at = time.monotonic()
-        server.offer("noop", jobs)
+        sqs.offer(messages("noop", jobs))
         done_at = until(
-            lambda: server.is_drained() and self._witness.jobs() >= expected, DRAIN_S, f"{jobs} jobs are done"
+            lambda: sqs.is_drained() and self._witness.jobs() >= expected, DRAIN_S, f"{jobs} jobs are done"
         )
         self._witness.check(expected)
         return done_at - began_at

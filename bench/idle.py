@@ -4,14 +4,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.daemon import observerd
+from bench.daemon import messages, observerd
+from bench.logsink import LogSink
 from bench.patience import until
 from bench.processes import Program
-from bench.report import Budget, Row
-from bench.server import LogSink, Server
+from bench.report import Row, budget
+from bench.sqs import Sqs
 
-MEMORY = Budget(60, of="ours")
-CPU = Budget(0.2, of="ours")
+MEMORY = budget("idle-memory")
+CPU = budget("idle-cpu")
 JOBS = 200
 READY_S = 40.0
 # So that what the last jobs leave behind is done.
@@ -20,12 +21,12 @@ SETTLE_S = 2.0
 
 def measure(directory: Path, watched_s: float) -> Iterator[Row]:
     """Raises NotMeasured."""
-    with Server() as server, LogSink() as logs:
-        argv = observerd(directory, server.queue_url, {"noop": ["/bin/echo", "done"]}, log_group="/bench")
+    with Sqs() as sqs, LogSink() as logs:
+        argv = observerd(directory, sqs.queue_url, {"noop": ["/bin/echo", "done"]}, log_group="/bench")
         log = directory / "idle.log"
         with Program(argv, log, AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=logs.endpoint) as daemon:
-            server.offer("noop", JOBS)
-            until(server.is_drained, READY_S, f"{JOBS} jobs are done")
+            sqs.offer(messages("noop", JOBS))
+            until(sqs.is_drained, READY_S, f"{JOBS} jobs are done")
             time.sleep(SETTLE_S)
             before_s, began_at = daemon.cpu_s(), time.monotonic()
             time.sleep(watched_s)

@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.daemon import OTHER_USER, can_switch_user, observerd
+from bench.daemon import OTHER_USER, can_switch_user, messages, observerd
 from bench.patience import NotMeasured, rounds, until
 from bench.processes import Program
-from bench.report import Budget, Row, Spread
-from bench.server import Server
+from bench.report import Budget, Row, Spread, budget
+from bench.sqs import Sqs
 
-P50 = Budget(10, of="ours")
+P50 = budget("latency")
 JOB_S = 10.0
 ALL_ROUNDS_S = 20.0
 WARM_UP = 20
@@ -72,22 +72,22 @@ def measure(directory: Path, messages: int) -> Iterator[Row]:
 def _pairs(directory: Path, messages: int, user: str | None) -> tuple[list[float], list[float]]:
     """Milliseconds through the daemon, and without it."""
     ours, bare = [], []
-    with Server() as server, Fifo(directory / "fifo") as fifo:
-        argv = observerd(directory, server.queue_url, {"ping": fifo.command}, user=user)
+    with Sqs() as sqs, Fifo(directory / "fifo") as fifo:
+        argv = observerd(directory, sqs.queue_url, {"ping": fifo.command}, user=user)
         with Program(argv, directory / "latency.log") as daemon:
             for _ in range(WARM_UP):
-                _through_the_queue(server, fifo, daemon)
+                _through_the_queue(sqs, fifo, daemon)
             for _ in rounds(messages, ALL_ROUNDS_S):
-                ours.append(_through_the_queue(server, fifo, daemon) * 1000)
+                ours.append(_through_the_queue(sqs, fifo, daemon) * 1000)
                 bare.append(_at_once(fifo, user) * 1000)
     return ours, bare
 
 
-def _through_the_queue(server: Server, fifo: Fifo, daemon: Program) -> float:
+def _through_the_queue(sqs: Sqs, fifo: Fifo, daemon: Program) -> float:
     daemon.check()
-    until(lambda: server.is_drained() and server.waiting() > 0, JOB_S, "the daemon waits for a message")
+    until(lambda: sqs.is_drained() and sqs.waiting() > 0, JOB_S, "the daemon waits for a message")
     began_at = time.monotonic()
-    server.offer("ping", 1)
+    sqs.offer(messages("ping", 1))
     return fifo.read_at() - began_at
 
 
@@ -97,11 +97,11 @@ def _at_once(fifo: Fifo, user: str | None) -> float:
         return fifo.read_at() - began_at
 
 
-def _row(what: str, ours: Sequence[float], bare: Sequence[float], percent: int, budget: Budget | None) -> Row:
-    mine, other = _percentile(ours, percent), _percentile(bare, percent)
+def _row(what: str, ours: Sequence[float], bare: Sequence[float], percent: int, bound: Budget | None) -> Row:
+    mine, other = percentile(ours, percent), percentile(bare, percent)
     ratio = mine / other
-    return Row(what, mine, "ms", "Popen of the job alone", other, Spread(ratio, ratio, ratio, 1), budget)
+    return Row(what, mine, "ms", "Popen of the job alone", other, Spread(ratio, ratio, ratio, 1), bound)
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]

@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,7 +43,7 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process.returncode is None:
-            self.kill()
+            self.kill_family()
 
     def kill(self) -> float:
         """End it now. The CPU time that it has used, in seconds."""
@@ -76,8 +78,25 @@ class Program:
         return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
     def rss_bytes(self) -> int:
-        lines = self._proc("status").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024
+        return _kilobytes(self._proc("status"), "VmRSS") * 1024
+
+    def peak_bytes(self) -> int:
+        """The greatest resident memory so far, its own."""
+        return _kilobytes(self._proc("status"), "VmHWM") * 1024
+
+    def family(self) -> list[int]:
+        """It and all that descends from it and lives, parents first."""
+        return [self._process.pid, *_descendants(self._process.pid)]
+
+    def kill_family(self) -> None:
+        """End it with all that descends from it, as a machine ends."""
+        family = self.family()
+        # Stopped first, so that nobody is started in a dead one's place.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in {*family, *self.family()}:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+        self._process.wait()
 
     @property
     def _name(self) -> str:
@@ -90,6 +109,62 @@ class Program:
     def _last_words(self, text: str) -> str:
         lines = self._log.read_text(errors="replace").split("\n")
         return ": ".join((text, *[line for line in lines if line.strip()][-1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of a program's whole family, so far."""
+
+    cpu_s: float
+    """Of those that live, and of those that they have waited for: in hundredths, as proc(5) counts."""
+    peak_bytes: int
+    """The greatest resident memory of each, added up: pages that they share count for each."""
+    bytes: int
+    """What they hold now; pages that they share count once."""
+
+
+def cost(programs: Iterable[Program]) -> Cost:
+    each = [_cost(pid) for program in programs for pid in program.family()]
+    return Cost(sum(c.cpu_s for c in each), sum(c.peak_bytes for c in each), sum(c.bytes for c in each))
+
+
+def cpu_s(programs: Iterable[Program]) -> float:
+    return sum(_cpu_s(pid) for program in programs for pid in program.family())
+
+
+def _cost(pid: int) -> Cost:
+    peak, now = _read(pid, "status"), _read(pid, "smaps_rollup")
+    return Cost(_cpu_s(pid), _kilobytes(peak, "VmHWM") * 1024, _kilobytes(now, "Pss") * 1024)
+
+
+def _cpu_s(pid: int) -> float:
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for thread in _threads(pid):
+        for child in map(int, _read(pid, f"task/{thread}/children").split()):
+            yield child
+            yield from _descendants(child)
+
+
+def _threads(pid: int) -> list[str]:
+    with suppress(OSError):
+        return [each.name for each in Path(f"/proc/{pid}/task").iterdir()]
+    return []
+
+
+def _read(pid: int, file: str) -> str:
+    """Empty if the process has ended meanwhile."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/{file}").read_text()
+    return ""
+
+
+def _kilobytes(text: str, name: str) -> int:
+    """Of one line of a file such as proc(5)'s status; 0 without it."""
+    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name}:")), 0)
 
 
 def other(name: str, *arguments: str) -> tuple[str, ...]:

@@ -2,13 +2,17 @@
 
 import os
 import statistics
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
+BUDGETS = Path(__file__).parent / "budgets.toml"
 BOLD, DIM, GREEN, RED = "1", "2", "32", "31"
 # What, ours, the other's, who the other is, ratio, budget.
-WIDTHS = (34, 13, 13, 23, 17, 12)
+WIDTHS = (36, 13, 13, 23, 17, 12)
+NAME_WIDTH = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A bound on the ratio, or on our own value."""
+    """A bound on the ratio, or on our own value. See budgets.toml."""
 
     limit: float
     of: str = "ratio"
@@ -32,6 +36,13 @@ class Budget:
     def holds(self, row: "Row") -> bool:
         value = row.ours if self.of == "ours" or row.ratio is None else row.ratio.median
         return value >= self.limit if self.at_least else value <= self.limit
+
+
+def budget(name: str) -> Budget:
+    """The one of that name in budgets.toml."""
+    told = tomllib.loads(BUDGETS.read_text())[name]
+    at_least = "at_least" in told
+    return Budget(told["at_least" if at_least else "at_most"], told["of"], at_least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,32 @@ class Row:
         return None if self.budget is None else self.budget.holds(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """The head of a table of its own. A line names something first; then come its values, one a column."""
+
+    key: str
+    title: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the table whose heading came last. None: not measured."""
+
+    cells: tuple[str | float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A sentence that belongs to the figures."""
+
+    text: str
+
+
+Entry = Row | Heading | Line | Remark
+
+
 def spread(values: Sequence[float]) -> Spread:
     if len(values) == 1:
         return Spread(values[0], values[0], values[0], 1)
@@ -68,8 +105,21 @@ def compared(
     )
 
 
-def as_json(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    return [{**asdict(row), "within_budget": row.within_budget} for row in rows]
+def as_json(entries: Iterable[Entry]) -> dict[str, Any]:
+    """The rows, and the tables with their lines, as they came."""
+    rows: list[dict[str, Any]] = []
+    tables: list[dict[str, Any]] = []
+    remarks: list[str] = []
+    for entry in entries:
+        if isinstance(entry, Row):
+            rows.append({**asdict(entry), "within_budget": entry.within_budget})
+        elif isinstance(entry, Heading):
+            tables.append({**asdict(entry), "lines": []})
+        elif isinstance(entry, Line):
+            tables[-1]["lines"].append(list(entry.cells))
+        else:
+            remarks.append(entry.text)
+    return {"rows": rows, "tables": tables, "remarks": remarks}
 
 
 class Table:
@@ -83,17 +133,40 @@ class Table:
     def head(self, lines: Iterable[str]) -> None:
         for line in lines:
             self._print(line)
-        self._print()
-        titles = _columns(("", "   observerd", "    compared with", "", "ratio", "budget"))
-        self._print(self._painted(titles, BOLD))
 
     def section(self, title: str) -> None:
-        self._print("\n" + self._painted(title, BOLD))
+        """The head of rows that compare us with something."""
+        titles = _columns((title, "   observerd", "    compared with", "", "ratio", "budget"))
+        self._print("\n" + self._painted(titles, BOLD))
+
+    def show(self, entry: Entry) -> None:
+        if isinstance(entry, Row):
+            self.row(entry)
+        elif isinstance(entry, Heading):
+            self.heading(entry)
+        elif isinstance(entry, Line):
+            self.line(entry)
+        else:
+            self.remark(entry)
 
     def row(self, row: Row) -> None:
         ours, other = _shown(row.ours, row.unit), _shown(row.other, row.unit)
         cells = (f"  {row.what}", ours, other, row.against, _ratio(row.ratio), _budget(row))
         self._print(_columns(cells) + self._verdict(row.within_budget))
+
+    def heading(self, heading: Heading) -> None:
+        self._widths = [max(len(title), 8) for title in heading.columns]
+        titles = (f"{title:>{width}}" for title, width in zip(heading.columns, self._widths, strict=True))
+        self._print("\n" + self._painted(heading.title, BOLD))
+        self._print(self._painted(f"  {'':<{NAME_WIDTH}}  {'  '.join(titles)}", DIM))
+
+    def line(self, line: Line) -> None:
+        name, *values = line.cells
+        cells = (f"{figure(value):>{width}}" for value, width in zip(values, self._widths, strict=True))
+        self._print(f"  {figure(name):<{NAME_WIDTH}}  {'  '.join(cells)}")
+
+    def remark(self, remark: Remark) -> None:
+        self._print(self._painted(f"  {remark.text}", DIM))
 
     def failed(self, text: str) -> None:
         self._print(self._painted(f"  not measured: {text}", RED))
@@ -116,6 +189,17 @@ class Table:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours else text
 
 
+def figure(value: str | float | None) -> str:
+    """Three figures of a number, which is what is known; what was counted in whole."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or value >= 100:  # noqa: PLR2004 three figures
+        return f"{value:,.0f}"
+    return f"{value:.{1 if value >= 10 else 2}f}"  # noqa: PLR2004 three figures
+
+
 def _columns(cells: Iterable[str]) -> str:
     return "".join(f"{cell:<{width}} " for cell, width in zip(cells, WIDTHS, strict=True))
 
@@ -123,8 +207,7 @@ def _columns(cells: Iterable[str]) -> str:
 def _shown(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2  # noqa: PLR2004 three figures are what is known
-    return f"{value:7.{digits}f} {unit}"
+    return f"{figure(value):>7} {unit}"
 
 
 def _ratio(ratio: Spread | None) -> str:

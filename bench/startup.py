@@ -11,9 +11,9 @@ from typing import Self
 from bench.daemon import observerd
 from bench.patience import NotMeasured, rounds
 from bench.processes import Program, other
-from bench.report import Budget, Row, compared
+from bench.report import Row, budget, compared
 
-LIMIT = Budget(1.2)
+LIMIT = budget("start")
 START_S = 20.0
 ALL_ROUNDS_S = 40.0
 

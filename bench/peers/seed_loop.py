@@ -4,15 +4,15 @@ The order is the seed's: a job that fails, or a machine that dies, loses the mes
 only receives and deletes: what the server and boto3 allow at most.
 """
 
-import subprocess
-import sys
+import os
 
 import boto3
+import job
 
-queue_url, endpoint, *command = sys.argv[1:]
-client = boto3.client("sqs", endpoint_url=endpoint)
+queue_url = os.environ["QUEUE_URL"]
+client = boto3.client("sqs")
 while True:
     for message in client.receive_message(QueueUrl=queue_url, WaitTimeSeconds=20).get("Messages", ()):
         client.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
-        if command:
-            subprocess.run(command, check=False)
+        if job.COMMAND:
+            job.run(message["Body"])

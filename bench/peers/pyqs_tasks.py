@@ -1,0 +1,7 @@
+"""PyQS finds a task by the path in its message."""
+
+import job
+
+
+def work(number: int) -> None:
+    job.run(number)
