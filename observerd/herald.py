@@ -5,6 +5,7 @@ import logging
 import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -103,7 +104,9 @@ class Herald:
         self._publish = publish
         self._ping = ping
         self._has_failed = has_failed
-        self._notices, self._pings = Errands("notices"), Errands("pings")
+        self._notices = Errands("notices")
+        # By the monitors' hosts: one that hangs keeps its own word back, and no other's.
+        self._pings: defaultdict[str, Errands] = defaultdict(lambda: Errands("pings"))
         # Whether each job's last run here was a final failure.
         self._failed: dict[str, bool] = {}
 
@@ -126,14 +129,14 @@ class Herald:
     def close(self, timeout_s: float) -> None:
         """Have what waits sent, within that time."""
         deadline = time.monotonic() + timeout_s
-        for errands in (self._notices, self._pings):
+        for errands in (self._notices, *self._pings.values()):
             if left := errands.finish(max(0.0, deadline - time.monotonic())):
                 log.warning("notices not sent in time", extra={"left": left})
 
     def _ping_for(self, name: str | None, ping_of: Callable[[str], Ping]) -> None:
         job = self._jobs.get(name or "")
         if job is not None and (url := job.ping_url):
-            self._pings.add(lambda: self._ping(ping_of(url)))
+            self._pings[urlsplit(url).netloc].add(lambda: self._ping(ping_of(url)))
 
     def _tell(self, event: Finished, publish: Callable[[Notice], None]) -> None:
         """On the notices' thread, in order."""

@@ -1,6 +1,7 @@
 """Who is told what of a run, and that no run waits for it."""
 
 import logging
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -182,6 +183,23 @@ def test_no_run_waits_for_a_topic_that_hangs(caplog):
     told.herald.close(30.0)
 
 
+def test_a_monitor_that_hangs_keeps_no_other_waiting():
+    hanging, told = threading.Event(), Told()
+    jobs = {
+        "feed": Job("feed", ("x",), ping_url=URL),
+        "tidy": Job("tidy", ("x",), ping_url="https://b.example/1"),
+    }
+    ping = lambda it: hanging.wait(60) if it.url.startswith(URL) else told.pings.append(it)  # noqa: E731
+    herald = Herald(jobs, SCENE, None, ping, told.has_failed)
+
+    herald.event(BEGAN, 0.0)
+    herald.event(replace(BEGAN, job="tidy"), 0.0)
+
+    eventually(lambda: ["b.example"] == [urlsplit(it.url).netloc for it in told.pings])
+    hanging.set()
+    herald.close(30.0)
+
+
 def test_a_topic_that_fails_costs_one_notice_and_says_so(caplog):
     failing = [refused("NotFound", "Topic does not exist")]
 
@@ -314,14 +332,17 @@ def test_a_worker_that_leaves_at_once_has_told_everybody(hooks, sqs, tmp_path):
     assert "    no such customer" in notice["Message"][0]
 
 
-def test_nobody_to_tell_costs_a_run_nothing(sqs, tmp_path):
-    sqs.send_job("feed")
-    jobs = '[job.feed]\nshell = "exit 0"\nping_url = "http://127.0.0.1:1/x"\n'
-    settings = {"notify_topic": "arn:aws:sns:us-east-1:123456789012:alerts", "flush_timeout": "1s"}
-    with Daemon(
-        sqs, tmp_path, jobs, ["--once"], {"AWS_ENDPOINT_URL_SNS": "http://127.0.0.1:1"}, **settings
-    ) as it:
-        assert 0 == it.status()
+@pytest.mark.parametrize("hangs", [False, True], ids=["refuses", "hangs"])
+def test_nobody_to_tell_costs_a_run_nothing(hangs, sqs, tmp_path):
+    """Monitor and topic refuse the connection, or take it and never say a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1] if hangs else 1
+        sqs.send_job("feed")
+        jobs = f'[job.feed]\nshell = "exit 0"\nping_url = "http://127.0.0.1:{port}/x"\n'
+        settings = {"notify_topic": "arn:aws:sns:us-east-1:123456789012:alerts", "flush_timeout": "1s"}
+        environ = {"AWS_ENDPOINT_URL_SNS": f"http://127.0.0.1:{port}"}
+        with Daemon(sqs, tmp_path, jobs, ["--once"], environ, **settings) as it:
+            assert 0 == it.status()
 
     assert [] == sqs.bodies()
     assert "succeeded" == it.said("run ended")[0]["outcome"]
