@@ -461,13 +461,12 @@ def _import_crontab(arguments: argparse.Namespace) -> int:
 
 
 def _crontab(name: str) -> tuple[str, str]:
-    """Its name and text. Bytes that are no UTF-8 are carried along, as cron does."""
+    """Its name and text, whose lines end as they do in the file; a byte that is no UTF-8 as a surrogate."""
     try:
-        if name == "-":
-            return "standard input", sys.stdin.read()
-        return name, Path(name).read_text("utf-8", "surrogateescape")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _Complaint(EX_NOINPUT, f"{name}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        found = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except OSError as error:
+        raise _Complaint(EX_NOINPUT, f"{name}: {error.strerror}") from None
+    return "standard input" if name == "-" else name, found.decode("utf-8", "surrogateescape")
 
 
 def _render_schedules(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
 # No clock was put back by more than that in our century.
 LONGEST_REPEAT = timedelta(hours=3)
 _RANGE = re.compile(r"(\*|\w+)(?:-(\w+))?(?:/(\w+))?", re.ASCII)
+_TO_SUNDAY = re.compile("(?<!^0)(?<!^SUN)-(SUN|0)$")
 
 
 class BadCron(ValueError):
@@ -45,6 +46,11 @@ class Cron:
     """Neither day field begins with a star: then cron runs where one of the two matches, not both."""
 
     @property
+    def ends_on_sunday(self) -> bool:
+        """Written like FRI-SUN, of which Debian's cron makes no day at all, and cronie these three."""
+        return any(_TO_SUNDAY.search(part) for part in self.text.upper().split()[4].split(","))
+
+    @property
     def every_hour(self) -> bool:
         return len(self.hours) == len(HOUR.all) and self.every_day
 
@@ -60,7 +66,10 @@ class Cron:
 
 
 def read_cron(text: str) -> Cron:
-    """The line that text writes: five fields, or a nickname but @reboot. Raises BadCron."""
+    """The line that text writes: five fields, or a nickname but @reboot. Raises BadCron.
+
+    What both Debian's cron (3.0pl1) and cronie (1.7) refuse is refused, and what one of them never runs.
+    """
     fields = _five(text)
     minutes, hours, days, months, weekdays = map(_values, FIELDS, fields)
     cron = Cron(
@@ -130,12 +139,12 @@ def _part_for_cronsim(field: Field, part: str) -> str:
     if len(values) == 1 and not part.startswith("*"):
         # To cronsim, 4-4/2 is 4/2.
         return str(values.start)
-    # Cronie reads FRI-SUN (and 5-0) as 5-7; cronsim knows the latter form alone.
-    return re.sub("-(SUN|0)(?=/|$)", "-7", part.upper())
+    # FRI-SUN is 5-7; cronsim knows the latter form alone.
+    return _TO_SUNDAY.sub("-7", part.upper())
 
 
 def _five(text: str) -> list[str]:
-    words = text.split()
+    words = re.split("[ \t]+", text.strip(" \t"))
     if len(words) == 1 and words[0].startswith("@"):
         return _nickname(words[0]).split()
     if len(words) != len(FIELDS):
@@ -169,15 +178,18 @@ def _range(field: Field, text: str) -> range:
     if first == "*" and last:
         raise _misread(field, text)
     low = field.low if first == "*" else _number(field, first)
-    # Debian's cron reads 5/15 as 5-59/15; cronie refuses it, so no other meaning is in use.
-    high = _number(field, last) if last else field.high if first == "*" or step else low
-    if high == 0 < low and field is CRON_WEEKDAY:
+    if step and not last and first != "*":
+        raise BadCron(
+            f"{field.name} {text!r} has a step and no range: Debian's cron and cronie refuse it"
+            f" (write {first}-{field.high}/{step})"
+        )
+    high = _number(field, last) if last else field.high if first == "*" else low
+    if high == 0 < low and field is CRON_WEEKDAY and not step:
+        # Cronie alone reads FRI-SUN so, and only without a step.
         high = 7
     if low > high:
-        raise BadCron(
-            f"{field.name} {text!r} runs backwards, and cron runs nothing for it"
-            f" (write {first}-{field.high},{field.low}-{last})"
-        )
+        wanted = f"{first}-7/{step}" if high == 0 else f"{first}-{field.high},{field.low}-{last}"
+        raise BadCron(f"{field.name} {text!r} runs backwards, and cron runs nothing for it (write {wanted})")
     return range(low, high + 1, _step(field, step))
 
 

@@ -109,12 +109,21 @@ def _line(entry: Entry, settings: Settings, shared: frozenset[str], taken: set[s
     schedule.parts(settings.now.date())
     taken.add(name)
     notes = [*entry.notes, *unwrapped.notes, *of_environment]
+    if not settings.system and (name_given := _user_column(entry.command, settings.home_of)):
+        notes.append(
+            f"its command begins with {name_given}, a user here: has the file a user column (--system)?"
+        )
     if leaves_a_process(unwrapped.command):
         notes.append("a single & leaves a process behind: it is ended when the command has (wait for it)")
     if lock_of(unwrapped.command) in shared:
         lock = lock_of(entry.command)
         notes.append(f"flock is kept: other lines take {lock} too (it holds on one worker alone)")
     return Line(entry, schedule, job, tuple(notes))
+
+
+def _user_column(command: str, home_of: Callable[[str], str | None]) -> str | None:
+    first, *rest = command.split(maxsplit=1)
+    return first if rest and rest[0].startswith("/") and home_of(first) else None
 
 
 def _free_name(name: str, taken: set[str]) -> str:

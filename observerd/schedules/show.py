@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from observerd.schedules.words import (
 
 # sysexits.h, and 1 for a proof that fails.
 EX_DATAERR, EX_CANTCREAT, DIFFERENT = 65, 73, 1
-# Differences that are told one by one; the rest is counted.
+# Differences, or the lines of one note, that are told one by one; the rest is counted.
 _TOLD = 6
 _SOON = 5
 _LONGEST_CELL = 60
@@ -64,7 +65,7 @@ def import_crontabs(
     imported = []
     for name, text in sources:
         of_system = system or (user is None and _is_system(name))
-        whose = None if of_system else user or pwd.getpwuid(os.geteuid()).pw_name
+        whose = None if of_system else user or _owner(name) or pwd.getpwuid(os.geteuid()).pw_name
         settings = Settings(of_system, whose, zone, like_cron, _home_of, now)
         imported.append(import_crontab(name, text, settings, taken))
     schedules = schedules_of(imported)
@@ -85,6 +86,12 @@ def import_crontabs(
 
 def _is_system(name: str) -> bool:
     return name == "/etc/crontab" or name.startswith("/etc/cron.d/")
+
+
+def _owner(name: str) -> str | None:
+    """Whose crontab it is, where it lies where crontab(1) keeps them: Debian, SUSE, and cronie."""
+    found = re.fullmatch(r"/var/spool/cron/(?:crontabs/|tabs/)?([^/]+)", name)
+    return found[1] if found else None
 
 
 def _home_of(user: str) -> str | None:
@@ -174,7 +181,9 @@ def _grouped_notes(lines: Iterable[Line]) -> Iterator[str]:
 
 
 def _lines(numbers: Sequence[int]) -> str:
-    return f"line{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+    named = ", ".join(map(str, numbers[:_TOLD]))
+    more = f" and {len(numbers) - _TOLD:,} more" if len(numbers) > _TOLD else ""
+    return f"line{'s' if len(numbers) > 1 else ''} {named}{more}"
 
 
 def _clock_notes(lines: Iterable[Line], now: datetime) -> Iterator[str]:

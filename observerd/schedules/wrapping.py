@@ -13,9 +13,9 @@ _SHELL = re.compile(r"[|&;<>()$`\\\"'*?\[\]#~=!{}\n]")
 _BUILTINS = {
     "cd", "exec", "eval", "export", "set", "source", ".", ":", "test", "[", "umask", "ulimit", "if", "for",
 }  # fmt: skip
-_SILENCED = re.compile(
-    r"\s*(?:>>?\s*/dev/null\s+2>\s*&1|&>>?\s*/dev/null|2>\s*&1\s+>>?\s*/dev/null|>>?\s*/dev/null|2>\s*/dev/null)\s*$"
-)
+# The digit of a descriptor is a word's end unless a blank is before it.
+_TO_NULL, _TO_STDOUT = r"(?:\s+[12&]?|(?<=[^\s\d&>]))>>?\s*/dev/null(?=\s|$)", r"\s+2>\s*&1"
+_SILENCED = re.compile(rf"(?:{_TO_STDOUT})?(?:{_TO_NULL})(?:{_TO_NULL}|{_TO_STDOUT})*\s*$")
 _NO_WAITING = "overlap and max_lateness: a run that waits for the one before is soon too late"
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _INTERPRETERS = re.compile(r"(python|perl|php|ruby|node|bash|sh|dash|zsh|ksh)[0-9.]*")

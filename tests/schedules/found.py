@@ -28,7 +28,8 @@ def imported():
     for block in FOUND.read_text().split("== ")[1:]:
         heading, _, text = block.partition("\n")
         system = not heading.endswith(", a user's")
-        settings = Settings(system, None if system else "batch", ZONE, True, lambda _user: "/", NOW)
+        home_of = (lambda _user: "/") if system else {"batch": "/"}.get
+        settings = Settings(system, None if system else "batch", ZONE, True, home_of, NOW)
         yield heading, import_crontab(heading, text, settings, set())
 
 

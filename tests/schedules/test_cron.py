@@ -13,7 +13,8 @@ from observerd.schedules.cron import BadCron, read_cron, runs
     ("text", "field", "expected"),
     [
         ("*/20 * * * *", "minutes", {0, 20, 40}),
-        ("5/20 * * * *", "minutes", {5, 25, 45}),
+        ("5-59/20 * * * *", "minutes", {5, 25, 45}),
+        ("0-59/61 * * * *", "minutes", {0}),
         ("10-30/10,55 * * * *", "minutes", {10, 20, 30, 55}),
         ("0 0-23/6 * * *", "hours", {0, 6, 12, 18}),
         ("0 0 */10 * *", "days", {1, 11, 21, 31}),
@@ -52,6 +53,10 @@ def test_a_field_is_read_as_cron_reads_it(text, field, expected):
         ("0 0 L * *", "grammar, not cron's"),
         ("0 0 * * 5#2", "grammar, not cron's"),
         ("0 0 31 2,4 *", "never comes"),
+        ("5/20 * * * *", "has a step and no range: Debian's cron and cronie refuse it (write 5-59/20)"),
+        ("0 0 * * FRI-SUN/2", "write FRI-7/2"),
+        ("0\xa00 * * * *", "cannot be read"),
+        ("0,, * * * *", "cannot be read"),
         ("x * * * *", "cannot be read"),
         ("*-5 * * * *", "cannot be read"),
     ],
@@ -98,7 +103,7 @@ def test_a_clock_that_is_put_back_by_half_an_hour_loses_no_run():
     [
         ("0 0 * * 0-0", "Sun Sun"),
         ("0 0 * * 4-4/2", "Thu Thu"),
-        ("0 0 * * FRI-SUN/2", "Fri Sun"),
+        ("0 0 * * FRI-7/2", "Fri Sun"),
         ("0 0 * * 5-0", "Fri Sat"),
     ],
 )
