@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from observerd.core.backoff import backoff_s
 from observerd.core.events import Attribute, Cause, Message, Outcome, Report
-from observerd.core.evidence import ATTRIBUTES_AT_MOST, MESSAGE_BYTES, RETRIED, evidence, fitted
+from observerd.core.evidence import ATTRIBUTES_AT_MOST, MESSAGE_BYTES, RETRIED, clean, evidence, fitted
 from observerd.core.job import JOB_NAME, Job
 from observerd.core.request import BadMessage, read_request, run_id_of
 from observerd.core.run import Ended, Refusal, Run, environment, outcome_of, plan, reason_of
@@ -330,6 +330,18 @@ def test_evidence_is_what_sqs_takes_and_the_senders_attributes_stay(reason, tail
         if name not in own:
             assert attribute.value
             assert not any(ord(each) < 32 and each not in "\t\n\r" for each in attribute.value)
+
+
+def test_evidence_has_every_character_that_sqs_takes_and_no_other():
+    everything = "".join(map(chr, range(0x11_0000)))
+    taken = "\t\n\r" + "".join(
+        chr(code)
+        for first, last in ((0x20, 0xD7FF), (0xE000, 0xFFFD), (0x1_0000, 0x10_FFFF))
+        for code in range(first, last + 1)
+    )
+    refused = sorted(set(everything) - set(taken))
+    assert clean(taken) == taken
+    assert clean("".join(refused)) == "\ufffd" * len(refused)
 
 
 def test_evidence_of_an_earlier_end_is_replaced():
