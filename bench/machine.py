@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.contenders import versions
+
 
 def description() -> dict[str, str]:
-    load = " ".join(f"{each:.1f}" for each in os.getloadavg())
     return {
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {_processor()}, load {load} before",
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {_processor()}",
+        "load": " ".join(f"{each:.1f}" for each in os.getloadavg()),
         "system": f"Linux {platform.release()}, Python {platform.python_version()}",
         "software": f"observerd {version('observerd')}, boto3 {version('boto3')}",
+        "peers": ", ".join(f"{name} {number}" for name, number in versions().items()),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
