@@ -17,8 +17,8 @@ PREFIX = "Observerd"
 RETRIED = PREFIX + "Retried"
 STRING, NUMBER = "String", "Number"
 
-# All but the characters that SQS takes in a message (SQS API Reference, SendMessage). To compile a set of these
-# few takes 0.3 ms of every start; one of all the others took 4.5.
+# All but the characters that SQS takes in a message (SQS API Reference, SendMessage). To compile a set of
+# these few takes 0.3 ms of every start; one of all the others took 4.5.
 _REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
