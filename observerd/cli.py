@@ -445,19 +445,25 @@ def _operate(name: str, arguments: argparse.Namespace) -> int:
 
 
 def _import_crontab(arguments: argparse.Namespace) -> int:
+    from observerd.operations.screen import Progress  # noqa: PLC0415
     from observerd.schedules import show  # noqa: PLC0415
 
-    return _answered(
-        lambda: show.import_crontabs(
-            [_crontab(name) for name in arguments.files],
-            system=arguments.system,
-            user=arguments.user,
-            timezone=arguments.timezone,
-            like_cron=arguments.clock_changes == "cron",
-            out=arguments.out,
-            now=show.now_utc(),
-        )
-    )
+    crontabs = [_crontab(name) for name in arguments.files]
+
+    def answer() -> show.Answer:
+        with Progress("proving") as progress:
+            return show.import_crontabs(
+                crontabs,
+                system=arguments.system,
+                user=arguments.user,
+                timezone=arguments.timezone,
+                like_cron=arguments.clock_changes == "cron",
+                out=arguments.out,
+                now=show.now_utc(),
+                progress=progress.at,
+            )
+
+    return _answered(answer)
 
 
 def _crontab(name: str) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from observerd.schedules import cron as crontab
@@ -42,12 +43,13 @@ class Part:
     why: str = ""
 
 
+@lru_cache(maxsize=10_000)
 def convert(cron: Cron, timezone: str, *, like_cron: bool, since: date) -> tuple[Part, ...]:
     """The schedules that together come when cron runs the line. Raises CannotConvert.
 
     like_cron: also in the nights when clocks are changed, where the two differ: those from since on.
     """
-    if like_cron and cron.is_wild and cron.every_hour and _shifts_by_whole_hours(timezone, since.year):
+    if like_cron and cron.follows_clock and cron.every_hour and _shifts_by_whole_hours(timezone, since.year):
         why = "it comes in every hour of every day, and UTC has no hour that is skipped or repeated"
         return (Part("", _expression(cron, "*", "?"), "UTC", why),)
     parts = tuple(
@@ -142,7 +144,11 @@ class Comparison:
 def compare(cron: Cron, parts: Iterable[Part], timezone: str, start: datetime, end: datetime) -> Comparison:
     """When cron runs the line in (start, end], and when the parts come."""
     ours = frozenset(until(crontab.runs(cron, ZoneInfo(timezone), start), end))
-    return Comparison(ours, frozenset(at for part in parts for at in until(part_runs(part, start), end)))
+    return Comparison(ours, parts_runs(parts, start, end))
+
+
+def parts_runs(parts: Iterable[Part], start: datetime, end: datetime) -> frozenset[datetime]:
+    return frozenset(at for part in parts for at in until(part_runs(part, start), end))
 
 
 def part_runs(part: Part, after: datetime) -> Iterator[datetime]:

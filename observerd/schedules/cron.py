@@ -40,8 +40,8 @@ class Cron:
     months: frozenset[int]
     weekdays: frozenset[int]
     """0 is Sunday."""
-    is_wild: bool
-    """Minute or hour begins with a star: such lines follow the clock when it is changed."""
+    follows_clock: bool
+    """Minute or hour begins with a star: when the clock is changed, nothing is made up for or left out."""
     either_day: bool
     """Neither day field begins with a star: then cron runs where one of the two matches, not both."""
 
@@ -79,7 +79,7 @@ def read_cron(text: str) -> Cron:
         days,
         months,
         weekdays=frozenset(day % 7 for day in weekdays),
-        is_wild=fields[0].startswith("*") or fields[1].startswith("*"),
+        follows_clock=fields[0].startswith("*") or fields[1].startswith("*"),
         either_day=not (fields[2].startswith("*") or fields[4].startswith("*")),
     )
     if not cron.either_day and min(cron.days) > max(LONGEST_MONTHS.get(month, 31) for month in cron.months):
@@ -94,7 +94,7 @@ def runs(cron: Cron, zone: tzinfo, after: datetime) -> Iterator[datetime]:
     in an hour that is repeated comes once; lines with a star in minute or hour just follow the clock.
     """
     last = after
-    for instant in (_by_the_clock if cron.is_wild else _made_up_for)(cron, zone, after):
+    for instant in (_by_the_clock if cron.follows_clock else _made_up_for)(cron, zone, after):
         # Two times of one line that the clock jumps over come together: one instant is one run.
         if instant > last:
             yield instant

@@ -2,12 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice, pairwise
+from datetime import UTC, datetime
+from itertools import chain, islice, pairwise
 from pathlib import PurePosixPath
-from zoneinfo import ZoneInfo
 
 from observerd.core.job import TIMEOUT_LIMIT_S
 from observerd.core.units import duration_text
@@ -15,14 +14,22 @@ from observerd.kinds import JOB_VARIABLES
 from observerd.schedules.cron import runs
 from observerd.schedules.reading import Entry, Refusal, read_crontab
 from observerd.schedules.schedule import Schedule, Schedules, is_address, known_zone, table_text, toml_key
-from observerd.schedules.wrapping import Unwrapped, argv, leaves_a_process, lock_of, name_of, unwrap
+from observerd.schedules.wrapping import (
+    Unwrapped,
+    argv,
+    leaves_a_process,
+    lock_of,
+    name_of,
+    unwrap,
+    with_argument,
+)
 
 # What cron gives to a job, in Debian and in cronie, where the crontab says nothing else.
 CRON_PATH = "/usr/bin:/bin"
 # A worker may have to be started first; and nothing waits for longer than schedule.yaml's default.
 LEAST_LATENESS_S, MOST_LATENESS_S = 900.0, 21_600.0
 # Enough to meet the shortest step of a line: two days of it by the minute, ten years by the month.
-_SAMPLE = 200
+_SAMPLE, _SAMPLE_FROM = 200, datetime(2027, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,11 @@ class Imported:
             yield PurePosixPath("jobs.d", f"{line.schedule.job}.toml"), heading + table
 
 
-def import_crontab(source: str, text: str, settings: Settings, taken: set[str]) -> Imported:
-    """Every line as a job and a schedule, or refused with a reason. taken are the names in use; it grows."""
+def import_crontab(source: str, text: str, settings: Settings, taken: dict[str, str]) -> Imported:
+    """Every line as a job and a schedule, or refused with a reason.
+
+    taken are the names in use and the commands that have them; it grows.
+    """
     entries, refusals = read_crontab(text, system=settings.system)
     shared = _shared_locks(entries)
     lines = []
@@ -91,24 +101,27 @@ def _shared_locks(entries: Iterable[Entry]) -> frozenset[str]:
     return frozenset(lock for lock, count in locks.items() if count > 1)
 
 
-def _line(entry: Entry, settings: Settings, shared: frozenset[str], taken: set[str]) -> Line:
+def _line(entry: Entry, settings: Settings, shared: frozenset[str], taken: dict[str, str]) -> Line:
     unwrapped = unwrap(entry.command, shared_locks=shared)
-    zone = known_zone(entry.environment.get("CRON_TZ") or settings.timezone)
+    cron_tz = entry.environment.get("CRON_TZ")
+    zone = known_zone(cron_tz or settings.timezone)
     user = entry.user or settings.user
     job, of_environment = _job(entry, unwrapped, user, settings)
-    name = _free_name(name_of(unwrapped.command), taken)
+    name = _free_name(unwrapped.command, taken)
     schedule = Schedule(
         name,
         job=name,
         timezone=zone,
         cron=entry.cron,
-        like_cron=settings.like_cron,
-        max_lateness_s=_lateness_s(entry, unwrapped, zone, settings.now),
+        clock_changes="eventbridge" if not settings.like_cron else "cron_tz" if cron_tz else "cron",
+        max_lateness_s=_lateness_s(entry, unwrapped),
         description=entry.description,
     )
     schedule.parts(settings.now.date())
-    taken.add(name)
+    taken[name] = unwrapped.command
     notes = [*entry.notes, *unwrapped.notes, *of_environment]
+    if cron_tz:
+        notes.append(f"it starts by CRON_TZ={cron_tz}, as by cronie; Debian's cron has no such setting")
     if not settings.system and (name_given := _user_column(entry.command, settings.home_of)):
         notes.append(
             f"its command begins with {name_given}, a user here: has the file a user column (--system)?"
@@ -126,15 +139,23 @@ def _user_column(command: str, home_of: Callable[[str], str | None]) -> str | No
     return first if rest and rest[0].startswith("/") and home_of(first) else None
 
 
-def _free_name(name: str, taken: set[str]) -> str:
+def _free_name(command: str, taken: Mapping[str, str]) -> str:
+    """The program's name; then with what tells its command from that of the job which has the name."""
+    name = name_of(command)
     if name not in taken:
         return name
-    return next(each for number in range(2, len(taken) + 3) if (each := f"{name}-{number}") not in taken)
+    own = (word for word in command.split() if word not in taken[name].split())
+    longer = (with_argument(name, word) for word in own)
+    numbered = (f"{name}-{number}" for number in range(2, len(taken) + 3))
+    return next(each for each in chain(longer, numbered) if each and each not in taken)
 
 
-def _lateness_s(entry: Entry, unwrapped: Unwrapped, zone: str, now: datetime) -> float:
-    """As long as the next run is away: cron makes up for none, so one that is due replaces those before."""
-    coming = islice(runs(entry.cron, ZoneInfo(zone), now), _SAMPLE)
+def _lateness_s(entry: Entry, unwrapped: Unwrapped) -> float:
+    """As long as the next run is away: cron makes up for none, so one that is due replaces those before.
+
+    The same whenever the crontab is imported, and wherever: no clock is changed in the sample.
+    """
+    coming = islice(runs(entry.cron, UTC, _SAMPLE_FROM), _SAMPLE)
     steps_s = ((later - earlier).total_seconds() for earlier, later in pairwise(coming))
     wanted_s = unwrapped.waits_s or min(steps_s, default=MOST_LATENESS_S)
     return max(LEAST_LATENESS_S, min(MOST_LATENESS_S, wanted_s))

@@ -1,14 +1,14 @@
 """Whether schedules come when their crontab lines do: both evaluated, instant by instant."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from zoneinfo import ZoneInfo
 
 from observerd.schedules import cron as crontab
 from observerd.schedules.clock_changes import ClockChange, clock_changes
-from observerd.schedules.conversion import DST_YEARS, compare, until
+from observerd.schedules.conversion import DST_YEARS, Comparison, Part, compare, parts_runs, until
 from observerd.schedules.cron import Cron
 from observerd.schedules.schedule import Schedule
 
@@ -21,7 +21,7 @@ _AROUND = timedelta(hours=26)
 _PIECE = timedelta(days=31)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Difference:
     at: datetime
     """In UTC."""
@@ -43,34 +43,64 @@ class Proof:
 
 def prove(schedule: Schedule, now: datetime, years: int | None = None) -> Proof:
     """Compare the coming instants: so many years of them, or the first 1,000, and every clock change soon."""
-    cron = schedule.cron
-    assert cron is not None  # noqa: S101 the caller proves lines, and an expression is none
-    zone, parts = ZoneInfo(schedule.timezone), schedule.parts(now.date())
-    end = now + timedelta(days=366 * years) if years else _end(cron, zone, now)
-    changes = [change.at for change in clock_changes(zone, now, max(end, now + CHANGES_FOR))]
-    spans = [(now, end), *((max(end, at - _AROUND), at + _AROUND) for at in changes if at + _AROUND > end)]
-    compared, differences = 0, []
-    for start, stop in _pieces(spans):
-        found = compare(cron, parts, schedule.timezone, start, stop)
-        compared += len(found.of_cron)
-        differences += [Difference(at, only_cron=True) for at in found.only_cron]
-        differences += [Difference(at, only_cron=False) for at in found.only_scheduler]
-    differences.sort(key=lambda difference: difference.at)
-    return Proof(schedule, compared, end, len(changes), tuple(differences))
+    parts = schedule.parts(now.date())
+    if years:
+        end = now + timedelta(days=366 * years)
+        found = _piecewise(schedule, parts, now, end)
+    else:
+        first, end = _first_runs(schedule, now)
+        found = iter([Comparison(first, parts_runs(parts, now, end))])
+    changes = list(clock_changes(ZoneInfo(schedule.timezone), now, max(end, now + CHANGES_FOR)))
+    compared, differences = 0, set[Difference]()
+    for each in chain(found, _nights(schedule, parts, changes, end)):
+        compared += len(each.of_cron)
+        differences |= _differences(each)
+    return Proof(schedule, compared, end, len(changes), tuple(sorted(differences)))
 
 
-def _end(cron: Cron, zone: ZoneInfo, now: datetime) -> datetime:
-    coming = until(crontab.runs(cron, zone, now), now + LONGEST)
-    return max(islice(coming, INSTANTS), default=now + LONGEST)
+def left_alone(schedule: Schedule, now: datetime) -> list[Difference]:
+    """How Scheduler would differ from cron around the clock changes to come, were nothing made up for."""
+    parts = replace(schedule, clock_changes="eventbridge").parts(now.date())
+    changes = list(clock_changes(ZoneInfo(schedule.timezone), now, now + CHANGES_FOR))
+    nights = _nights(schedule, parts, changes, now)
+    return sorted({difference for each in nights for difference in _differences(each)})
 
 
-def _pieces(spans: list[tuple[datetime, datetime]]) -> Iterator[tuple[datetime, datetime]]:
+def _line(schedule: Schedule) -> Cron:
+    assert schedule.line is not None  # noqa: S101 the caller proves lines, and an expression is none
+    return schedule.line
+
+
+def _first_runs(schedule: Schedule, now: datetime) -> tuple[frozenset[datetime], datetime]:
+    """Cron's next runs, and up to when those are all that there are."""
+    coming = until(crontab.runs(_line(schedule), ZoneInfo(schedule.timezone), now), now + LONGEST)
+    found = frozenset(islice(coming, INSTANTS))
+    return found, max(found) if len(found) == INSTANTS else now + LONGEST
+
+
+def _piecewise(
+    schedule: Schedule, parts: Iterable[Part], start: datetime, end: datetime
+) -> Iterator[Comparison]:
     """A month at a time: a line of every minute has half a million instants in a year."""
-    for start, stop in spans:
-        at = start
-        while at < stop:
-            yield at, min(at + _PIECE, stop)
-            at += _PIECE
+    while start < end:
+        yield compare(_line(schedule), parts, schedule.timezone, start, min(start + _PIECE, end))
+        start += _PIECE
+
+
+def _nights(
+    schedule: Schedule, parts: Iterable[Part], changes: Iterable[ClockChange], after: datetime
+) -> Iterator[Comparison]:
+    """What is around the clock changes, as far as it is later than after."""
+    for change in changes:
+        start, end = max(after, change.at - _AROUND), change.at + _AROUND
+        if start < end:
+            yield compare(_line(schedule), parts, schedule.timezone, start, end)
+
+
+def _differences(found: Comparison) -> set[Difference]:
+    return {Difference(at, only_cron=True) for at in found.only_cron} | {
+        Difference(at, only_cron=False) for at in found.only_scheduler
+    }
 
 
 def is_chosen(difference: Difference, found: Proof, now: datetime) -> bool:

@@ -43,8 +43,9 @@ class Schedule:
     timezone: str
     cron: Cron | None = None
     expression: str | None = None
-    like_cron: bool = True
-    """Whether it comes as cron would in the nights when clocks are changed."""
+    clock_changes: str = "cron"
+    """How it comes in the nights when clocks are changed: as cron has it, or "eventbridge", or "cron_tz": as
+    cronie has a line under CRON_TZ, which just follows the clock of its zone."""
     overlap: str = "queue"
     max_lateness_s: float = DEFAULT_LATENESS_S
     missed_after_h: int | None = None
@@ -53,11 +54,22 @@ class Schedule:
     enabled: bool = True
     description: str = ""
 
+    @property
+    def line(self) -> Cron | None:
+        """What cron runs."""
+        return self.cron and replace(
+            self.cron, follows_clock=self.cron.follows_clock or self.clock_changes == "cron_tz"
+        )
+
+    @property
+    def like_cron(self) -> bool:
+        return self.clock_changes != "eventbridge"
+
     def parts(self, since: date) -> tuple[Part, ...]:
         """The schedules of EventBridge that this one is. Raises CannotConvert."""
-        if self.cron is None:
+        if self.line is None:
             return (Part("", self.expression or "", self.timezone),)
-        return convert(self.cron, self.timezone, like_cron=self.like_cron, since=since)
+        return convert(self.line, self.timezone, like_cron=self.like_cron, since=since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +133,7 @@ class _Reading:
             timezone=value("timezone", _zone, zone),
             cron=value("cron", _cron, None),
             expression=value("expression", _expression, None),
-            like_cron=value("clock_changes", _like_cron, True),  # noqa: FBT003 the default
+            clock_changes=value("clock_changes", _clock_changes, "cron"),
             overlap=value("overlap", _overlap, "queue"),
             max_lateness_s=value("max_lateness", _lateness, DEFAULT_LATENESS_S),
             missed_after_h=value("missed_after", _hours, None),
@@ -183,7 +195,8 @@ def known_zone(name: str) -> str:
 @cache
 def _zones() -> set[str]:
     """Opens 600 files: too much to do for every line of a crontab."""
-    return available_timezones()
+    # What a machine has besides the zones, and AWS has not.
+    return available_timezones() - {"localtime", "Factory"}
 
 
 def _cron(value: Any) -> Cron:
@@ -200,10 +213,10 @@ def _expression(value: Any) -> str:
         raise ValueError(f"{value!r}: {fault}") from None
 
 
-def _like_cron(value: Any) -> bool:
-    if value not in ("cron", "eventbridge"):
-        raise ValueError(f'must be "cron" or "eventbridge": {value!r}')
-    return bool(value == "cron")
+def _clock_changes(value: Any) -> str:
+    if value not in ("cron", "cron_tz", "eventbridge"):
+        raise ValueError(f'must be "cron", "cron_tz" or "eventbridge": {value!r}')
+    return str(value)
 
 
 def _overlap(value: Any) -> str:
@@ -326,7 +339,7 @@ def _table(schedule: Schedule, usual_zone: str) -> str:
         "cron": schedule.cron.text if schedule.cron else None,
         "expression": schedule.expression,
         "timezone": schedule.timezone if schedule.timezone != usual_zone else None,
-        "clock_changes": None if schedule.like_cron else "eventbridge",
+        "clock_changes": schedule.clock_changes if schedule.clock_changes != "cron" else None,
         "overlap": schedule.overlap if schedule.overlap != "queue" else None,
         "max_lateness": duration_text(schedule.max_lateness_s),
         "missed_after": None if hours is None else f"{hours}h",

@@ -3,8 +3,8 @@
 import os
 import pwd
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ from observerd.schedules import eventbridge, proof, template
 from observerd.schedules.conversion import DST_YEARS, CannotConvert, Part, convert, part_runs
 from observerd.schedules.cron import BadCron, Cron, read_cron
 from observerd.schedules.importing import Imported, Line, Settings, import_crontab, schedules_of
-from observerd.schedules.schedule import known_zone, load, written
+from observerd.schedules.schedule import Schedule, known_zone, load, written
 from observerd.schedules.words import (
     cron_warnings,
     cron_words,
@@ -30,6 +30,10 @@ EX_DATAERR, EX_CANTCREAT, DIFFERENT = 65, 73, 1
 _TOLD = 6
 _SOON = 5
 _LONGEST_CELL = 60
+_CHOSEN = {
+    True: "in those nights jobs start as cron has it (--clock-changes eventbridge: as Scheduler has it)",
+    False: "in those nights jobs start as Scheduler has it, as you chose",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,14 @@ def import_crontabs(
     like_cron: bool,
     out: Path,
     now: datetime,
+    progress: Callable[[int, int], None] = lambda _done, _of: None,
 ) -> Answer:
-    """Write jobs.d and schedules.toml into out for crontabs given as (name, text). Raises NotPossible."""
+    """Write jobs.d and schedules.toml into out for crontabs given as (name, text). Raises NotPossible.
+
+    progress is told how many schedules are proved, and of how many. A second of CPU proves about twenty.
+    """
     zone = _zone(timezone or local_zone())
-    taken: set[str] = set()
+    taken: dict[str, str] = {}
     imported = []
     for name, text in sources:
         of_system = system or (user is None and _is_system(name))
@@ -78,10 +86,16 @@ def import_crontabs(
         files["schedules.toml"] = written(schedules, heading)
     _write(out, files)
     blocks = [_import_text(each, now) for each in imported]
-    proofs = [proof.prove(entry, now) for entry in schedules.entries]
-    blocks += [_proof_summary(proofs), _written_text(out, files)]
+    proofs = []
+    for number, entry in enumerate(schedules.entries, 1):
+        proofs.append(proof.prove(entry, now))
+        progress(number, len(schedules.entries))
+    unexplained = [each for each in proofs if _unexplained(each, now)]
+    blocks += [_differences(each, now) for each in unexplained]
+    blocks += [_proof_summary(proofs, now), _written_text(out, files)]
     refused = any(each.refusals for each in imported)
-    return Answer("\n\n".join(block for block in blocks if block), EX_DATAERR if refused else 0)
+    status = DIFFERENT if unexplained else EX_DATAERR if refused else 0
+    return Answer("\n\n".join(block for block in blocks if block), status)
 
 
 def _is_system(name: str) -> bool:
@@ -122,16 +136,22 @@ def _write(out: Path, files: dict[str, str]) -> None:
             name for name, text in files.items() if (out / name).exists() and (out / name).read_text() != text
         ]
         if foreign:
+            named = f"{', '.join(foreign[:_TOLD])}{', …' if len(foreign) > _TOLD else ''}"
             raise NotPossible(
-                f"{out}: {', '.join(foreign)} exists and differs (give another --out)", EX_CANTCREAT
+                f"{out}: not as this import would write it: {named}; nothing is written"
+                " (give another --out, and compare)",
+                EX_CANTCREAT,
             )
         for name, text in files.items():
             path = out / name
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            # Never half of a file: the next import would take it for somebody's own.
+            half = path.with_name(f".{path.name}.half")
             # A crontab's variables may hold passwords, and the daemon takes no file that others may write.
-            path.touch(mode=0o640)
-            path.chmod(0o640)
-            path.write_text(text)
+            half.touch(mode=0o640)
+            half.chmod(0o640)
+            half.write_text(text)
+            half.replace(path)
     except OSError as error:
         raise NotPossible(f"{error.filename}: {error.strerror}", EX_CANTCREAT) from None
 
@@ -158,7 +178,11 @@ def _import_text(imported: Imported, now: datetime) -> str:
             "refused\n"
             + "\n".join(f"  line {each.number}: {_cut(each.line)}\n    {each.reason}" for each in refusals)
         )
-    notes = [*_grouped_notes(lines), *_clock_notes(lines, now)]
+    known = [(line.entry.number, note) for line in lines for note in line.notes]
+    coming = [(line.entry.number, note) for line in lines for note in _clock_notes(line.schedule, now)]
+    notes = list(_grouped([*known, *coming]))
+    if coming:
+        notes.append(_CHOSEN[lines[0].schedule.like_cron])
     if notes:
         blocks.append("notes\n" + "\n".join(f"  {note}" for note in notes))
     return "\n\n".join(blocks)
@@ -171,12 +195,11 @@ def _line_rows(line: Line, now: datetime) -> Iterator[tuple[str, ...]]:
         yield "", "", "", part.expression, part.timezone
 
 
-def _grouped_notes(lines: Iterable[Line]) -> Iterator[str]:
+def _grouped(notes: Iterable[tuple[int, str]]) -> Iterator[str]:
     """Each note once, with the lines that it is about."""
     about: dict[str, list[int]] = {}
-    for line in lines:
-        for note in line.notes:
-            about.setdefault(note, []).append(line.entry.number)
+    for number, note in notes:
+        about.setdefault(note, []).append(number)
     yield from (f"{_lines(numbers)}: {note}" for note, numbers in about.items())
 
 
@@ -186,18 +209,13 @@ def _lines(numbers: Sequence[int]) -> str:
     return f"line{'s' if len(numbers) > 1 else ''} {named}{more}"
 
 
-def _clock_notes(lines: Iterable[Line], now: datetime) -> Iterator[str]:
+def _clock_notes(schedule: Schedule, now: datetime) -> Iterator[str]:
     """Where cron and Scheduler differ when clocks are changed, on which days next, and what was chosen."""
-    for line in lines:
-        left_alone = proof.prove(replace(line.schedule, like_cron=False), now)
-        if left_alone.differences:
-            first = left_alone.differences[0]
-            days = sorted(
-                {_local(each.at, line.schedule.timezone, "%Y-%m-%d") for each in left_alone.differences}
-            )
-            chosen = "schedules.toml makes up for it" if line.schedule.like_cron else "left so, as you chose"
-            said = proof.why(first, line.schedule)
-            yield f"line {line.entry.number}: on {', '.join(days[:3])} {said} ({chosen})"
+    days: dict[str, set[str]] = {}
+    for each in proof.left_alone(schedule, now):
+        days.setdefault(proof.why(each, schedule), set()).add(_local(each.at, schedule.timezone, "%Y-%m-%d"))
+    for why, found in days.items():
+        yield f"on {', '.join(sorted(found)[:3])} {why}"
 
 
 # ---- render-schedules
@@ -241,7 +259,7 @@ def prove(path: Path, years: int | None, now: datetime) -> Answer:
     blocks = [
         _table(rows),
         *(_differences(each, now) for each in proofs if each.differences),
-        _proof_summary(proofs),
+        _proof_summary(proofs, now),
     ]
     return Answer("\n\n".join(blocks), DIFFERENT if any(_unexplained(each, now) for each in proofs) else 0)
 
@@ -286,12 +304,14 @@ def _unexplained(found: proof.Proof, now: datetime) -> bool:
     return not all(proof.is_chosen(each, found, now) for each in found.differences)
 
 
-def _proof_summary(proofs: Sequence[proof.Proof]) -> str:
+def _proof_summary(proofs: Sequence[proof.Proof], now: datetime) -> str:
     if not proofs:
         return ""
     runs, changes = sum(each.instants for each in proofs), sum(each.changes for each in proofs)
     differing = sum(len(each.differences) for each in proofs)
-    verdict = "identical" if not differing else f"{_count(differing, 'difference')}"
+    verdict = "identical" if not differing else _count(differing, "difference")
+    if differing and not any(_unexplained(each, now) for each in proofs):
+        verdict += ", all where clocks are changed, as schedules.toml has it"
     return f"proof: {_count(len(proofs), 'schedule')}, {runs:,} runs, {changes} clock changes: {verdict}"
 
 

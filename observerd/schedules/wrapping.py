@@ -22,6 +22,8 @@ _INTERPRETERS = re.compile(r"(python|perl|php|ruby|node|bash|sh|dash|zsh|ksh)[0-
 _GUARD = re.compile(
     r"^\s*(\[\s.*?\]|test\s[^&|;]*|cd\s[^&|;]*|command\s+-v[^&|;]*)\s*(&&|\|\||;)\s*(.*)$", re.DOTALL
 )
+# As schedules.toml has them; a number may follow.
+_LONGEST_NAME = 64
 # Names of programs that many projects have; the directory or the argument tells more.
 _SAYS_NOTHING = {
     "run", "main", "start", "cron", "job", "script", "index", "manage", "artisan", "console", "backup",
@@ -82,6 +84,13 @@ def name_of(command: str) -> str:
     return _clean(_program(re.split(r"[;|&<>)`\n]", command.lstrip("({ \t"), maxsplit=1)[0]))
 
 
+def with_argument(name: str, argument: str) -> str | None:
+    """The name and a word of an argument, "sync-eu" of sync and --site=eu; None where it has no fit one."""
+    word = PurePosixPath(argument.rpartition("=")[2].strip("\"'")).name
+    fits = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", word) and len(name) + len(word) < _LONGEST_NAME
+    return f"{name}-{word}" if fits else None
+
+
 def _program(command: str) -> str:
     """The program's name; with its directory's or its first argument, if it says nothing."""
     words = [word.strip("\"'$({") for word in command.split()]
@@ -110,7 +119,7 @@ def _comes_before(word: str) -> bool:
 
 def _clean(name: str) -> str:
     name = re.sub(r"\.(sh|py|pl|php|rb|js|bash)$", "", name)
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:60] or "job"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[: _LONGEST_NAME - 10] or "job"
 
 
 def _without_silencing(found: Unwrapped) -> Unwrapped:

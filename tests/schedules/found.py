@@ -30,7 +30,7 @@ def imported():
         system = not heading.endswith(", a user's")
         home_of = (lambda _user: "/") if system else {"batch": "/"}.get
         settings = Settings(system, None if system else "batch", ZONE, True, home_of, NOW)
-        yield heading, import_crontab(heading, text, settings, set())
+        yield heading, import_crontab(heading, text, settings, {})
 
 
 def page(sources):

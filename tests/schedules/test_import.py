@@ -12,7 +12,10 @@ import pytest
 from cloudformation.template import HERE
 from observerd.config import load
 from observerd.schedules import show
+from observerd.schedules.conversion import convert
+from observerd.schedules.fields import AWS_WEEKDAY, aws_text
 from observerd.schedules.importing import Settings, import_crontab
+from observerd.schedules.schedule import load as read_schedules
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 CRONTAB = """\
@@ -25,13 +28,15 @@ MAILTO=ops@example.org
 """
 
 
+def imported_to(out, text, name="crontab", **keys):
+    """The answer of the command for one crontab."""
+    given = {"system": False, "user": None, "timezone": "Europe/Berlin", "like_cron": True, "now": NOW}
+    return show.import_crontabs([(name, text)], out=out, **(given | keys))
+
+
 @pytest.fixture
 def imported(tmp_path):
-    answer = show.import_crontabs(
-        [("crontab", CRONTAB)],
-        system=True, user=None, timezone="Europe/Berlin", like_cron=True, out=tmp_path, now=NOW,
-    )  # fmt: skip
-    return answer, tmp_path
+    return imported_to(tmp_path, CRONTAB, system=True), tmp_path
 
 
 def test_a_refused_line_is_told_with_its_reason_and_the_rest_is_proved(imported):
@@ -75,7 +80,7 @@ def test_the_template_is_clean_and_imports_what_schedule_yaml_imports(imported):
 def became(crontab, *, system=False):
     """What becomes of the lines of a crontab, a user's without system."""
     settings = Settings(system, "batch", "UTC", True, {"batch": "/", "root": "/root"}.get, NOW)
-    return import_crontab("crontab", crontab, settings, set())
+    return import_crontab("crontab", crontab, settings, {})
 
 
 def lines_of(crontab):
@@ -252,9 +257,95 @@ def test_the_comment_right_above_a_line_describes_it(comments, expected):
 )
 def test_a_crontab_is_its_owner_s(tmp_path, name, owner):
     line = "0 1 * * * /opt/a" if owner == "alice" else "0 1 * * * root /opt/a"
-    show.import_crontabs(
-        [(name, line + "\n")],
-        system=False, user=None, timezone="UTC", like_cron=True, out=tmp_path, now=NOW,
-    )  # fmt: skip
+    imported_to(tmp_path, line + "\n", name)
 
     assert f'user = "{owner}"' in (tmp_path / "jobs.d" / "a.toml").read_text()
+
+
+def files_of(directory):
+    return {path: path.read_text() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_an_import_at_another_time_of_the_year_writes_the_same(tmp_path):
+    """A run of 0 */6 is five hours after the one before, in the night when clocks are put forward."""
+    crontab = "0 */6 * * * /opt/a\n*/20 * * * * /opt/b\nCRON_TZ=America/New_York\n30 2 * * * /opt/c\n"
+    imported_to(tmp_path, crontab)
+    before = files_of(tmp_path)
+    imported_to(tmp_path, crontab, now=datetime(2027, 3, 20, tzinfo=UTC))
+
+    assert before == files_of(tmp_path)
+    assert {"a.toml", "b.toml", "c.toml", "schedules.toml"} == {path.name for path in before}
+
+
+def test_what_is_there_and_says_something_else_is_kept_and_nothing_is_written_beside_it(tmp_path):
+    imported_to(tmp_path, "0 1 * * * /opt/a\n")
+    before = files_of(tmp_path)
+    with pytest.raises(show.NotPossible, match=r"schedules\.toml; nothing is written") as refused:
+        imported_to(tmp_path, "0 2 * * * /opt/a\n0 3 * * * /opt/b\n")
+
+    assert 73 == refused.value.status
+    assert before == files_of(tmp_path)
+
+
+def test_jobs_of_one_program_are_told_apart_by_their_arguments_then_by_numbers():
+    commands = ["sync --site=eu >/dev/null 2>&1", "sync --site=us", "sync --site=eu", "sync --site=us"]
+    names = [line.schedule.job for line in lines_of("".join(f"0 1 * * * /opt/{each}\n" for each in commands))]
+
+    assert ["sync", "sync-us", "sync-2", "sync-3"] == names
+
+
+def test_a_long_name_stays_one_that_schedules_may_have():
+    lines = lines_of(f"0 1 * * * /opt/{'x' * 200} {'y' * 60}\n" * 2)
+
+    assert [54, 56] == [len(line.schedule.name) for line in lines]
+
+
+def test_under_cron_tz_a_line_follows_the_clock_of_its_zone_as_cronie_has_it(tmp_path):
+    answer = imported_to(tmp_path, "CRON_TZ=America/New_York\n30 1,2 * * * /opt/a\n")
+    [schedule] = read_schedules(tmp_path / "schedules.toml").entries
+
+    assert ("America/New_York", "cron_tz") == (schedule.timezone, schedule.clock_changes)
+    # Nothing for 02:30 in March, which is skipped; 01:30 a second time in November.
+    assert ["cron(30 1,2 * * ? *)", "cron(30 6 ? 11 1#1 *)"] == [
+        part.expression for part in schedule.parts(NOW.date())
+    ]
+    assert "clocks are put back by 60 minutes" in answer.text
+    assert "clocks are put forward" not in answer.text
+    assert "identical" in answer.text
+
+
+def test_a_note_is_told_once_for_all_its_lines(tmp_path):
+    answer = imported_to(
+        tmp_path, "".join(f"{minute} 2 * * * /opt/a >/dev/null 2>&1\n" for minute in range(9))
+    )
+
+    assert 1 == answer.text.count("clocks are put forward")
+    assert 2 == answer.text.count("lines 1, 2, 3, 4, 5, 6 and 3 more: ")
+    assert "--clock-changes eventbridge" in answer.text
+
+
+def test_differences_that_were_chosen_are_no_failure(tmp_path):
+    answer = imported_to(tmp_path, "30 2 * * * /opt/a\n", like_cron=False)
+
+    assert 0 == answer.status
+    assert "differences, all where clocks are changed" in answer.text
+    assert 0 == show.prove(tmp_path / "schedules.toml", 2, NOW).status
+
+
+def test_a_conversion_that_is_wrong_fails_the_import_and_the_proof(tmp_path, monkeypatch):
+    """Mondays taken for 1, as public stacks do."""
+    monkeypatch.setattr("observerd.schedules.conversion.aws_text", wrong_weekdays)
+    convert.cache_clear()
+    answer = imported_to(tmp_path, "30 5 * * 1 /opt/a\n")
+    proved = show.prove(tmp_path / "schedules.toml", 2, NOW)
+    convert.cache_clear()
+
+    assert [1, 1] == [answer.status, proved.status]
+    assert "Mon 2026-11-30 05:30 CET  cron alone: no change of clocks is near" in answer.text
+    assert "Sun 2026-11-29 05:30 CET  EventBridge alone" in proved.text
+
+
+def wrong_weekdays(field, values):
+    return aws_text(
+        field, {each - 1 for each in values} if field is AWS_WEEKDAY and len(values) < 7 else values
+    )

@@ -2,14 +2,18 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from observerd.schedules import proof
-from observerd.schedules.conversion import CannotConvert
-from observerd.schedules.cron import FIELDS, BadCron, read_cron
+from observerd.schedules.clock_changes import clock_changes
+from observerd.schedules.conversion import CannotConvert, until
+from observerd.schedules.cron import FIELDS, BadCron, read_cron, runs
 from observerd.schedules.schedule import Schedule
+from tests.schedules import vixie
 
 # OBSERVERD_TEST_EXAMPLES is for a long night.
 EXAMPLES = int(os.environ.get("OBSERVERD_TEST_EXAMPLES", "60"))
@@ -21,6 +25,7 @@ ZONES = (
     "UTC", "Asia/Tokyo", "Europe/Berlin", "Europe/Dublin", "America/New_York", "America/Sao_Paulo",
     "America/Havana", "America/St_Johns", "America/Santiago", "Australia/Lord_Howe", "Australia/Sydney",
     "Pacific/Chatham", "Asia/Kathmandu", "Africa/Casablanca", "Asia/Beirut", "America/Nuuk",
+    "Antarctica/Troll",
 )  # fmt: skip
 
 
@@ -53,13 +58,27 @@ REFUSALS = ("never comes", "wants both to match")
 
 
 @settings(max_examples=EXAMPLES, **PROFILE)
-@given(lines | nightly, st.sampled_from(ZONES), st.booleans(), moments)
-def test_no_random_line_differs_but_where_that_was_chosen(line, zone, like_cron, now):
+@given(lines | nightly, st.sampled_from(ZONES), st.sampled_from(["cron", "cron_tz", "eventbridge"]), moments)
+def test_no_random_line_differs_but_where_that_was_chosen(line, zone, clock_changes, now):
     try:
-        schedule = Schedule("a", "a", zone, cron=read_cron(line), like_cron=like_cron)
+        schedule = Schedule("a", "a", zone, cron=read_cron(line), clock_changes=clock_changes)
         found = proof.prove(schedule, now)
     except (BadCron, CannotConvert) as refusal:
         assert any(reason in str(refusal) for reason in REFUSALS), refusal
         return
 
     assert [] == [each for each in found.differences if not proof.is_chosen(each, found, now)]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_in_nights_of_changed_clocks_lines_come_when_cron_s_own_loop_starts_them(zone):
+    zone, now = ZoneInfo(zone), datetime(2026, 1, 1, tzinfo=UTC)
+    changes = [change.at for change in clock_changes(zone, now, now + timedelta(days=730))]
+    minutes = "*/20", "10,40", "0", "1-59/2"
+    for line in (
+        f"{minute} {hour} * * *" for minute in minutes for hour in ("*", "*/2", "0-4", "0,2,3", "1,23")
+    ):
+        cron = read_cron(line)
+        for at in changes or [now]:
+            start, end = at - timedelta(hours=5), at + timedelta(hours=5)
+            assert vixie.started(cron, zone, start, end) == set(until(runs(cron, zone, start), end)), line
