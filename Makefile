@@ -29,7 +29,7 @@ rpm: $(VENV)/.demo
 	@packaging/rpm/build.sh $(BIN)/python $(RPM_PYTHON) dist
 	@packaging/rpm/report.sh dist/*.noarch.rpm
 
-SYSTEM_PACKAGES := systemd dbus systemd-container rpm createrepo-c dnf rpmlint iproute2 procps util-linux
+SYSTEM_PACKAGES := systemd dbus systemd-container rpm dnf rpmlint iproute2 procps util-linux man-db
 # promtool, a browser with letters to draw, shells and troff, for tests of what people and Prometheus are shown.
 TEST_PACKAGES := prometheus chromium fonts-dejavu-core bash zsh fish groff-base
 

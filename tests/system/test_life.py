@@ -46,6 +46,10 @@ def test_a_message_is_run_and_an_idle_worker_gives_its_instance_up_and_stays_dow
     assert (INSTANCE, "true") == (given_up["InstanceId"], given_up["ShouldDecrementDesiredCapacity"])
     assert 1 == len(cloud.asked("CompleteLifecycleAction"))
     assert [] == cloud.sqs.bodies()
+    verified = worker.run("rpm", "--verify", "observerd", check=False).stdout.splitlines()
+    assert ["/etc/sysconfig/observerd"] == [each.split()[-1] for each in verified], (
+        "and nothing it wrote itself"
+    )
 
 
 def test_systemctl_status_shows_what_it_is_doing(worker, cloud):
@@ -80,6 +84,50 @@ def test_a_stop_that_does_not_wait_gives_the_message_back(worker, cloud):
     assert "0\n" == worker.run("pgrep", "--count", "--full", "^sleep 300", check=False).stdout
     (message,) = cloud.sqs.queues["jobs"].messages
     assert message.visible_at <= cloud.sqs.now()
+
+
+DROP_INS = "/usr/share/doc/observerd/drop-ins"
+AS_CRON = """
+[job.as-cron]
+user = "root"
+shell = '''
+touch /usr/written /etc/written /root/written && chown nobody /usr/written || exit
+setpriv --reuid nobody --clear-groups id -un && unshare --mount true && tail -1 /proc/self/cgroup
+'''
+[job.as-user]
+shell = "id -un; umask; cat /proc/self/oom_score_adj"
+"""
+
+
+def test_relaxed_by_its_drop_in_the_daemon_runs_jobs_as_its_children_and_they_may_what_crons_may(
+    worker, cloud
+):
+    cloud.configure(worker, AS_CRON, executor="direct")
+    worker.write(
+        "/etc/systemd/system/observerd.service.d/direct.conf", worker.read(f"{DROP_INS}/direct.conf")
+    )
+    worker.run("systemctl", "daemon-reload")
+    worker.run("systemctl", "start", "observerd.service")
+    cloud.sqs.send_job("as-cron")
+    cloud.sqs.send_job("as-user")
+    eventually(lambda: [] == cloud.sqs.bodies())
+
+    output = {name.split("/")[0]: lines for name, lines in cloud.streams.items()}
+    assert ["nobody", "0::/system.slice/observerd.service"] == output["as-cron"]
+    assert ["observerd", "0022", "0"] == output["as-user"]
+
+
+def test_held_to_a_network_by_its_drop_in_the_daemon_still_works(worker, cloud):
+    worker.write(
+        "/etc/systemd/system/observerd.service.d/network.conf", worker.read(f"{DROP_INS}/network.conf")
+    )
+    worker.run("systemctl", "daemon-reload")
+    start(worker, cloud)
+    cloud.sqs.send_job("hello")
+
+    cloud.wait_for_line("hello from observerd")
+    shown = worker.unit("observerd.service", "IPAddressDeny")
+    assert {"IPAddressDeny": "0.0.0.0/0 ::/0"} == shown
 
 
 def adjust(machine, **settings):
@@ -131,11 +179,47 @@ def test_a_missing_queue_is_no_reason_to_try_again_and_the_instance_is_given_up(
 
     expected = {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78", "NRestarts": "0"}
     worker.wait_for_unit("observerd.service", **expected)
+    (told,) = [
+        each for each in worker.journal("observerd.service").splitlines() if "receiving failed" in each
+    ]
+    assert "QueueDoesNotExist" in told
+    assert cloud.sqs.url("nowhere") in told
     worker.wait_for_unit("observerd-failed.service", ActiveState="inactive", Result="success")
     eventually(lambda: cloud.asked("CompleteLifecycleAction"))
     (given_up,) = cloud.asked(GIVEN_UP)
     assert (INSTANCE, "true") == (given_up["InstanceId"], given_up["ShouldDecrementDesiredCapacity"])
     assert "given up (failed)" in worker.journal("observerd-failed.service")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("observerd.toml", "slots = 0", "slots: must be 1 to 256: 0"),
+        ("conf.d/60-more.toml", 'queue = "jobs"', "queue: unknown key (did you mean 'queue_url'?)"),
+        ("conf.d/50-stack.toml", "", "queue_url: not set (set it there or in OBSERVERD_QUEUE_URL)"),
+        ("jobs.d/jobs.toml", "[job.x", "not TOML: Expected ']' at the end of a table declaration"),
+        ("jobs.d/jobs.toml", "[job.x]", "job.x.command: not set (write command = "),
+    ],
+)
+def test_a_fault_of_the_configuration_is_one_line_and_the_instance_is_given_up(
+    file, text, told, worker, cloud
+):
+    cloud.configure(worker, JOBS)
+    # The metadata of the emulated instance has no identity document: its region comes from there.
+    worker.write("/etc/observerd/conf.d/10-region.toml", 'region = "eu-west-1"\n')
+    worker.write(f"/etc/observerd/{file}", f"{text}\n")
+    refused = worker.run("systemctl", "start", "observerd.service", check=False)
+
+    assert 0 != refused.returncode
+    expected = {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78", "NRestarts": "0"}
+    worker.wait_for_unit("observerd.service", **expected)
+    lines = [
+        each for each in worker.journal("observerd.service").splitlines() if each.startswith("observerd: ")
+    ]
+    assert 1 == len(lines), lines
+    assert told in lines[0]
+    assert "/etc/observerd/" in lines[0]
+    eventually(lambda: cloud.asked(GIVEN_UP))
 
 
 def test_jobs_are_not_run_as_children_of_a_daemon_that_is_locked_down(worker, cloud):
@@ -160,7 +244,7 @@ def test_what_comes_back_the_same_is_not_tried_again_and_what_may_pass_is_five_t
     worker.wait_for_unit("observerd.service", ActiveState="failed", NRestarts=restarts)
 
 
-def test_a_shutdown_ends_the_jobs_and_gives_their_messages_back(worker, cloud):
+def test_a_shutdown_ends_the_jobs_and_gives_their_messages_back_and_a_boot_goes_on(worker, cloud):
     start(worker, cloud)
     cloud.sqs.send_job("slow")
     cloud.wait_for_line("slow begins")
@@ -169,6 +253,9 @@ def test_a_shutdown_ends_the_jobs_and_gives_their_messages_back(worker, cloud):
 
     (message,) = cloud.sqs.queues["jobs"].messages
     assert message.visible_at <= cloud.sqs.now()
+
+    worker.boot()
+    eventually(lambda: worker.read("/var/lib/runs") == "x\nx\n")
 
 
 def test_a_reload_brings_a_new_job_and_a_bad_one_fails_and_keeps_the_old(worker, cloud):

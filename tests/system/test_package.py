@@ -92,8 +92,21 @@ def test_everything_that_the_code_imports_and_every_client_it_makes_is_there_and
 
 @pytest.mark.parametrize("unit", ["observerd.service", "observerd-failed.service", "observerd-jobs.slice"])
 def test_systemd_finds_nothing_wrong_with_the_units(unit, worker):
-    """It only prints what it does not know, and says that all is well."""
-    assert "" == worker.run("systemd-analyze", "verify", "--man=no", unit).stdout
+    """It only prints what it does not know, and says that all is well. Their manual pages are found, too."""
+    assert "" == worker.run("systemd-analyze", "verify", unit).stdout
+
+
+@pytest.mark.parametrize(
+    "name", sorted(each.name for each in (ROOT / "packaging/systemd/drop-ins").iterdir())
+)
+def test_systemd_finds_nothing_wrong_with_a_drop_in_where_it_says_that_it_belongs(name, worker):
+    text = worker.read(f"/usr/share/doc/observerd/drop-ins/{name}")
+    place = re.match(rf"# (/etc/systemd/system/([a-z.-]+)\.d/{name})[:,]", text)
+    worker.write(place[1], text)
+    worker.run("systemctl", "daemon-reload")
+
+    assert "" == worker.run("systemd-analyze", "verify", place[2]).stdout
+    assert place[1] in worker.unit(place[2], "DropInPaths")["DropInPaths"]
 
 
 @pytest.mark.parametrize("unit", ["observerd.service", "observerd-failed.service"])
