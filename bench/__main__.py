@@ -36,7 +36,7 @@ def main() -> int:
         return _page(arguments.page)
     # Ends like Ctrl-C: with no process left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    parts = _parts(quick=arguments.quick)
+    parts = _parts(quick=arguments.quick, rounds=arguments.rounds)
     try:
         return _run({name: parts[name] for name in arguments.only or parts}, arguments.json)
     except KeyboardInterrupt:
@@ -53,6 +53,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=names, metavar="PART", help=f"some of {', '.join(names)}"
     )
+    parser.add_argument(
+        "--rounds", type=int, choices=range(1, 21), metavar="N", help="of drain and contest; default: 3, or 1"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
     parser.add_argument("--page", type=Path, metavar="FILE", help="put its figures into docs/performance.md")
     return parser.parse_args()
@@ -68,8 +71,9 @@ def _page(file: Path) -> int:
     return 0
 
 
-def _parts(*, quick: bool) -> dict[str, Part]:
-    pairs, messages, jobs, rounds, watched_s = (5, 100, 200, 1, 5) if quick else (20, 400, 1_000, 3, 20)
+def _parts(*, quick: bool, rounds: int | None = None) -> dict[str, Part]:
+    pairs, messages, jobs, watched_s = (5, 100, 200, 5) if quick else (20, 400, 1_000, 20)
+    rounds = rounds or (1 if quick else 3)
     slots, seconds = ((8,), 1.0) if quick else ((1, 8, 64), 3.0)
     courses = contest.COURSES[:2] if quick else contest.COURSES
     starts, kills = (2, 1) if quick else (5, len(crash.KILLS))

@@ -6,6 +6,7 @@ from math import log10
 from typing import Any
 
 from bench.contenders import OURS
+from bench.imports import INTERPRETER, WORK
 from bench.report import figure
 
 Table = Mapping[str, Any]
@@ -167,12 +168,17 @@ def _short(count: float) -> str:
 
 
 # Owners after the interpreter and observerd itself, from dark to light.
-SHADES = (0.4, 1.0, 0.9, 0.65, 0.42, 0.25)
+SHADES = (1.0, 1.0, 0.9, 0.6, 0.35, 0.55)
 
 
 def start(table: Table) -> str:
     """Where imports spend their time, ours above the bare program's."""
-    parts = [_heading("A start's imports", "ms, with Python's own timing of them, which slows them")]
+    parts = [
+        _heading(
+            "Where a start goes",
+            "ms until the first receive, with Python timing its imports, which slows them",
+        )
+    ]
     lines = table["lines"]
     sums = [sum(line[column] or 0.0 for line in lines) for column in (2, 4)]
     scale = (WIDTH - 2 * MARGIN - 120 - 60) / (max(sums) or 1.0)
@@ -193,7 +199,7 @@ def start(table: Table) -> str:
 
 
 def _shaded(x: float, y: float, width: float, height: float, owner: str, shade: float) -> str:
-    kind = "ours" if owner == OURS.name else "other" if owner.startswith("the ") else "second"
+    kind = "ours" if owner == OURS.name else "other" if owner in (INTERPRETER, WORK) else "second"
     place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}"'
     return f'<rect class="{kind}" fill-opacity="{shade}" {place}/>'
 

@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.imports import REST, owner_of, profile
+from bench.imports import REST, Start, owner_of, profile
 from bench.processes import Program, cost, cpu_s
 
 PARENT = """
@@ -63,3 +63,10 @@ def test_imports_have_owners():
     assert owner_of("botocore.config") == owner_of("urllib3") == "boto3 and botocore"
     assert owner_of("observerd.core.run") == "observerd"
     assert owner_of("json") == REST
+
+
+def test_what_is_no_import_is_the_rest():
+    start = Start(100.0, {"observerd": 20_000, "observerd.core": 10_000, "json": 30_000})
+    assert start.of("observerd") == (2, 30.0)
+    assert start.of(REST) == (1, 30.0)
+    assert start.rest_ms(interpreter_ms=15.0) == 25.0

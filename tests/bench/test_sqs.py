@@ -36,9 +36,9 @@ def received(sqs, **request):
 
 def test_a_received_message_is_hidden_until_its_time_is_over(sqs):
     sqs.offer([("a", {})])
-    assert [each["Body"] for each in received(sqs, VisibilityTimeout=1)] == ["a"]
+    assert [each["Body"] for each in received(sqs, VisibilityTimeout=4)] == ["a"]
     assert received(sqs) == []
-    again = received(sqs, WaitTimeSeconds=10)
+    again = received(sqs, WaitTimeSeconds=15)
     assert [each["Attributes"]["ApproximateReceiveCount"] for each in again] == ["2"]
 
 
@@ -81,10 +81,10 @@ def test_deletes_in_a_batch_of_ten_at_most(sqs):
 
 def test_a_lease_is_extended_and_given_back(sqs):
     sqs.offer([("a", {})])
-    (message,) = received(sqs, VisibilityTimeout=1)
+    (message,) = received(sqs, VisibilityTimeout=4)
     handle = message["ReceiptHandle"]
-    call(sqs, "ChangeMessageVisibility", ReceiptHandle=handle, VisibilityTimeout=30)
-    assert received(sqs, WaitTimeSeconds=2) == []
+    call(sqs, "ChangeMessageVisibility", ReceiptHandle=handle, VisibilityTimeout=60)
+    assert received(sqs, WaitTimeSeconds=5) == []
     call(sqs, "ChangeMessageVisibility", ReceiptHandle=handle, VisibilityTimeout=0)
     assert len(received(sqs)) == 1
 
