@@ -19,7 +19,7 @@ from bench.witness import Witness
 
 READY_S = 60.0
 # Not faster than this, whatever the machine: what a point waits for at most.
-SLOWEST_RATE, LEAST_S = 20.0, 60.0
+SLOWEST_RATE, SLOWEST_OUTPUT, LEAST_S = 20.0, 1e6, 60.0
 HEARTBEATS_A_LEASE = 3
 OUTPUT_LINE = "x" * 99
 JOB = "work"
@@ -139,26 +139,31 @@ def _shared(directory: Path, count: int) -> tuple[float, ...]:
 
 
 def _output(directory: Path, scale: Scale) -> Iterator[Heading | Line]:
-    columns = ("seconds", "into a pipe alone", "its CPU s", "lines sent", "of lines", "peak RSS MB")
-    yield Heading("growth-output", "Output of one job, in bytes, to CloudWatch Logs", columns)
+    columns = ("job's seconds", "without us", "until deleted", "our CPU s", "lines", "sent", "peak RSS MB")
+    yield Heading("growth-output", "Bytes of output of one job, to CloudWatch Logs", columns)
     for size in scale.output_bytes:
         yield Line((size, *_written(directory, size)))
 
 
 def _written(directory: Path, size: int) -> tuple[float, ...]:
-    command = ("/bin/sh", "-c", f"yes {OUTPUT_LINE} | head -c {size}")
-    with Sqs() as sqs, LogSink() as logs:
-        argv = observerd(directory, sqs.queue_url, {JOB: command}, log_group="/bench")
+    writing, done = f"yes {OUTPUT_LINE} | head -c {size}", directory / "done"
+    with Sqs() as sqs, LogSink(OUTPUT_LINE) as logs:
+        jobs = {JOB: ("/bin/sh", "-c", f"{writing}; touch {done}")}
+        argv = observerd(directory, sqs.queue_url, jobs, log_group="/bench")
         log = directory / "output.log"
         with Program(argv, log, AWS_ENDPOINT_URL_CLOUDWATCH_LOGS=logs.endpoint) as daemon:
             until(lambda: sqs.waiting() > 0, READY_S, "the daemon waits", [daemon])
             cpu_s, began_at = daemon.cpu_s(), time.monotonic()
             sqs.offer(messages(JOB, 1))
-            within_s = max(LEAST_S, size / 1e6)
-            done_at = until(sqs.is_drained, within_s, f"{size} bytes are written", [daemon])
+            within_s = max(LEAST_S, size / SLOWEST_OUTPUT)
+            written_at = until(done.exists, within_s, f"{size} bytes are written", [daemon])
+            deleted_at = until(sqs.is_drained, within_s, "the job's message is deleted", [daemon])
             peak = daemon.peak_bytes() / 1e6
             spent_s = daemon.cpu_s() - cpu_s
-    return done_at - began_at, _piped_s(command), spent_s, logs.lines, size // len(f"{OUTPUT_LINE}\n"), peak
+    done.unlink()
+    lines = size // len(f"{OUTPUT_LINE}\n")
+    alone_s = _piped_s(("/bin/sh", "-c", writing))
+    return written_at - began_at, alone_s, deleted_at - began_at, spent_s, lines, logs.lines, peak
 
 
 def _piped_s(command: Sequence[str]) -> float:

@@ -8,10 +8,13 @@ from typing import Self
 
 
 class LogSink:
-    """with LogSink() as logs: a CloudWatch Logs that takes everything, and counts the lines."""
+    """with LogSink() as logs: a CloudWatch Logs that takes everything, and counts lines with a text."""
+
+    def __init__(self, text: str = '"timestamp":') -> None:
+        self._text = text.encode()
+        self.lines = 0
 
     def __enter__(self) -> Self:
-        self.lines = 0
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._took))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -28,7 +31,7 @@ class LogSink:
 
     def _took(self, body: bytes) -> None:
         with self._lock:
-            self.lines += body.count(b'"timestamp":')
+            self.lines += body.count(self._text)
 
 
 def _handler(took: Callable[[bytes], None]) -> type[BaseHTTPRequestHandler]:

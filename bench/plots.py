@@ -109,7 +109,7 @@ GROWTH: dict[str, tuple[int, str]] = {
     "growth-slots": (3, "CPU seconds a minute, by slots with a running job"),
     "growth-messages": (2, "CPU ms a job, by messages in the queue"),
     "growth-daemons": (1, "jobs of 100 ms a second, by daemons on one queue"),
-    "growth-output": (6, "peak RSS in MB, by bytes of output of one job"),
+    "growth-output": (7, "peak RSS in MB, by bytes of output of one job"),
     "growth-jobs": (1, "ms from exec to first receive, by jobs defined"),
 }
 PANEL_H = 150
