@@ -89,6 +89,11 @@ class FakeLogs:
             raise refusal("InvalidParameterException")
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_):
+        """A client that is gone, or was cut off in the middle of a request, is what tests are about."""
+
+
 class LogsServer:
     """with LogsServer() as server: server.logs over HTTP, for a process of its own; server.url is where."""
 
@@ -96,7 +101,7 @@ class LogsServer:
         self.logs = FakeLogs()
 
     def __enter__(self):
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self.logs))
+        self._server = _Server(("127.0.0.1", 0), _handler(self.logs))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -114,11 +119,15 @@ def _handler(logs):
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             operation = self.headers["X-Amz-Target"].rpartition(".")[2]
             answers = {"CreateLogStream": logs.create_log_stream, "PutLogEvents": logs.put_log_events}
-            self._answer(answers[operation](**request) or {})
+            try:
+                self._answer(200, answers[operation](**request) or {})
+            except ClientError as refused:
+                error = refused.response["Error"]
+                self._answer(400, {"__type": error["Code"], "message": error["Message"]})
 
-        def _answer(self, facts):
+        def _answer(self, status, facts):
             body = json.dumps(facts).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

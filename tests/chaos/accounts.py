@@ -4,9 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from tests.chaos.ledger import BEGIN, END
+from tests.chaos.ledger import BEGIN, END, TWIN
 
 # How the messages that cannot succeed end.
+# A worker that goes on finds out that its lease is over, and ends the job.
+FENCED_S = 5.0
 MUST_FAIL = {"failing": "failed", "refusing": "failed", "stranger": "rejected", "garbage": "rejected"}
 
 
@@ -16,6 +18,8 @@ class Life:
 
     hurt_at: tuple[float, ...] = ()
     """kill -9, or the beginning of a standstill."""
+    still: tuple[tuple[float, float], ...] = ()
+    """From when to when it stood still, with its jobs. They are gone soon after."""
     undeleted: frozenset[str] = frozenset()
     """The messages of which it said itself that their job succeeded and that they were not deleted."""
 
@@ -68,10 +72,17 @@ def _twice(facts, message_id, entries):
     runs = [list(group) for _, group in groupby(entries, key=lambda entry: (entry.attempt, entry.pid))]
     if len(runs) != sum(entry.what == BEGIN for entry in entries):
         yield f"ran twice at the same time: {[(entry.worker, entry.pid, entry.what) for entry in entries]}"
+    for twin in (entry for entry in entries if entry.what == TWIN):
+        if not any(_stood_still(facts.lives[each.worker], twin.at) for each in entries if each.at < twin.at):
+            yield f"was started on {twin.worker} while a process of its run before was alive"
     ended = [run for run in runs if run[-1].what == END]
     for first, second in pairwise(ended):
         if not _is_excused(facts, message_id, first[-1], second[0].at):
             yield f"succeeded on {first[-1].worker} and again on {second[0].worker}, without a reason"
+
+
+def _stood_still(life, at):
+    return any(begin <= at <= end + FENCED_S for begin, end in life.still)
 
 
 def _is_excused(facts, message_id, end, again_at):

@@ -8,12 +8,14 @@ import resource
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.chaos.accounts import Facts, Life
-from tests.chaos.ledger import Tampered, read
+from tests.chaos.aws_faults import AwsFaults
+from tests.chaos.ledger import KEY, Notary, Tampered, read
+from tests.chaos.processes import ProcessLimit
 from tests.chaos.proxy import FAIR, FOUL, Proxy
 from tests.daemon import Daemon
 from tests.fake_logs import GROUP, LogsServer
@@ -25,6 +27,7 @@ VISIBILITY_S = 3.0
 MIX = {"quick": 8, "slow": 5, "long": 1, "flaky": 2, "failing": 1, "refusing": 1, "stranger": 1, "garbage": 1}
 JOB_KINDS = ("quick", "slow", "long", "flaky", "failing", "refusing")
 LEDGER_PROGRAM = Path(__file__).with_name("ledger.py")
+OWN_CLOCK = Path(__file__).with_name("own_clock")
 
 
 class Sample(NamedTuple):
@@ -45,10 +48,14 @@ class Fleet:
         self.directory = directory
         self.ledger = directory / "ledger"
         self.ledger.touch()
+        self._key = os.urandom(32)
+        self._notary = Notary(self.ledger)
         self.random = random.Random(seed)
         self.kinds = {}
         self.hurt = {}
         """When each life was hurt by us, by the worker's name."""
+        self.still = defaultdict(list)
+        """From when to when each was made to stand still."""
         self.samples = []
         self.befallen = Counter()
         self.faults = []
@@ -64,7 +71,8 @@ class Fleet:
         enter = self._stack.enter_context
         self.sqs = enter(FakeSqs())
         self.sqs.queues["jobs"].redrive = "dead"
-        self.network = enter(Proxy(self.sqs.port, self.random.random()))
+        self.aws = enter(AwsFaults(self.sqs.port))
+        self.network = enter(Proxy(self.aws.port, self.random.random()))
         self._logs = enter(LogsServer())
         self.cloudwatch = enter(Proxy(int(self._logs.url.rsplit(":", 1)[1]), self.random.random()))
         self.workers = [self._start(place) for place in range(len(self._lives))]
@@ -85,7 +93,11 @@ class Fleet:
             self.sqs,
             directory,
             self._jobs(name),
-            environ={"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": f"http://127.0.0.1:{self.cloudwatch.port}"},
+            environ={
+                "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": f"http://127.0.0.1:{self.cloudwatch.port}",
+                "PYTHONPATH": str(OWN_CLOCK),
+                "OWN_CLOCK": str(directory / "clock"),
+            },
             queue_url=f"http://127.0.0.1:{self.network.port}/000000000000/jobs",
             slots=3,
             visibility_timeout=f"{VISIBILITY_S:g}s",
@@ -100,9 +112,10 @@ class Fleet:
 
     def _jobs(self, name):
         program = [sys.executable, "-I", "-S", str(LEDGER_PROGRAM), str(self.ledger)]
+        environment = f"{{ WORKER = '{name}', {KEY} = '{self._key.hex()}' }}"
         return "".join(
             f"[job.{kind}]\ncommand = {json.dumps([*program, kind])}\nattempts = 3\nbackoff = '0.4s'\n"
-            f"timeout = '60s'\ngrace = '1s'\nenvironment = {{ WORKER = '{name}' }}\n"
+            f"timeout = '60s'\ngrace = '1s'\nenvironment = {environment}\n"
             for kind in JOB_KINDS
         )
 
@@ -127,6 +140,7 @@ class Fleet:
             for _, act in due:
                 act()
             self._replace_the_dead()
+            self._look_at_the_ledger()
             time.sleep(0.02)
         return until()
 
@@ -135,7 +149,7 @@ class Fleet:
         while self._later:
             self.live(0.1)
         self.network.weather, self.network.cut, self.cloudwatch.cut = FAIR, False, False
-        self.sqs.mend()
+        self.aws.mend()
         return self.live(for_s, until=self._is_done)
 
     def _is_done(self):
@@ -191,9 +205,10 @@ class Fleet:
         jobs = _descendants(worker.process.pid)
         for pid in jobs:
             _send(pid, signal.SIGSTOP)
-        self._in(VISIBILITY_S + 1.5, lambda: self._go_on(worker, jobs))
+        began_at = time.monotonic()
+        self._in(VISIBILITY_S + 1.5, lambda: self._go_on(worker, jobs, began_at))
 
-    def _go_on(self, worker, jobs):
+    def _go_on(self, worker, jobs, began_at):
         """The daemon first: how far a job comes in the same instant is the scheduler's secret."""
         fenced = [pid for pid in jobs if pid in _descendants(worker.process.pid) and _is_job(pid)]
         self._signal(worker, signal.SIGCONT)
@@ -201,6 +216,7 @@ class Fleet:
             eventually(lambda: not any(_is_job(pid) for pid in fenced))
         for pid in jobs:
             _send(pid, signal.SIGCONT)
+        self.still[worker.name].append((began_at, time.monotonic()))
 
     def foul_weather(self):
         self.network.weather = FOUL
@@ -211,24 +227,41 @@ class Fleet:
         self._in(0.7, lambda: setattr(self.network, "cut", False))
 
     def throttle(self):
-        self._sqs_answers("ThrottlingException", 400)
+        self._sqs_answers("ThrottlingException", 0.7)
 
     def outage(self):
-        self._sqs_answers("ServiceUnavailable", 503)
+        self._sqs_answers("ServiceUnavailable", 1.0)
 
-    def _sqs_answers(self, code, status):
-        fault = self.sqs.fail("*", "error", code=code, status=status)
-        self._in(0.8, lambda: self.sqs.faults.remove(fault))
+    def expired_credentials(self):
+        self._sqs_answers("ExpiredTokenException", 1.0)
+
+    def _sqs_answers(self, code, probability):
+        self.aws.answer_with(code, probability)
+        self._in(0.8, self.aws.mend)
 
     def no_cloudwatch(self):
         self.cloudwatch.cut = True
         self._in(2.0, lambda: setattr(self.cloudwatch, "cut", False))
 
     def clock_step(self):
-        self.sqs.clock_offset_s = self.random.choice((-86_400.0, -60.0, 0.0, 60.0, 86_400.0))
+        """SQS's, as all workers see it, or one worker's own."""
+        step_s = self.random.choice((-86_400.0, -60.0, 60.0, 86_400.0))
+        if self.random.random() < 0.5:
+            self.sqs.clock_offset_s = self.random.choice((0.0, step_s))
+        else:
+            (self._victim().directory / "clock").write_text(str(step_s))
+
+    def no_processes(self):
+        """Neither a job nor a thread can be started."""
+        try:
+            limit = ProcessLimit(self._victim().process.pid)
+        except OSError:
+            self.no_descriptors()
+        else:
+            self._in(1.5, limit.lift)
 
     def no_descriptors(self):
-        """As with a process limit, nothing can be started, and less still can be opened."""
+        """Nothing can be started, and nothing opened."""
         worker = self._victim()
         in_use = max(map(int, _names(f"/proc/{worker.process.pid}/fd")), default=0)
         self._limit(worker, resource.RLIMIT_NOFILE, in_use + self.random.randint(0, 4))
@@ -249,15 +282,18 @@ class Fleet:
 
     def _victim(self):
         """A worker that nothing has befallen yet. The first one is spared, to see how it ages."""
+        eventually(self._at_work)
         fresh = [
             worker
-            for worker in self.workers
-            if not worker.lasting
-            and worker.process.poll() is None
-            and not self.hurt[worker.name]
-            and worker.name not in self._told_to_leave
+            for worker in self._at_work()
+            if not self.hurt[worker.name] and worker.name not in self._told_to_leave
         ]
-        return self.random.choice(fresh or self.workers[1:])
+        return self.random.choice(fresh or self._at_work())
+
+    def _at_work(self):
+        """One that cannot even start its threads leaves at once, and systemd starts another."""
+        others = [worker for worker in self.workers if not worker.lasting]
+        return [worker for worker in others if worker.process.poll() is None and worker.said("run started")]
 
     def _hurt(self, worker):
         self.hurt[worker.name].append(time.monotonic())
@@ -295,7 +331,12 @@ class Fleet:
         return Facts(
             kinds=self.kinds,
             entries=self._entries(),
-            lives={each.name: Life(tuple(self.hurt[each.name]), self._undeleted(each)) for each in self._all},
+            lives={
+                each.name: Life(
+                    tuple(self.hurt[each.name]), tuple(self.still[each.name]), self._undeleted(each)
+                )
+                for each in self._all
+            },
             deleted=[held.id for held in self.sqs.queues["jobs"].deleted],
             left=[held.id for held in self.sqs.queues["jobs"].messages],
             dead={
@@ -308,11 +349,18 @@ class Fleet:
         )
 
     def _entries(self):
+        self._look_at_the_ledger()
         try:
-            return read(self.ledger)
+            return read(self.ledger, self._key)
         except Tampered as fault:
             self.faults.append(str(fault))
             return []
+
+    def _look_at_the_ledger(self):
+        try:
+            self._notary.look()
+        except Tampered as fault:
+            self.faults.append(str(fault))
 
     @staticmethod
     def _undeleted(worker):

@@ -23,7 +23,7 @@ SAMPLE_S, TROUBLE_S, TELL_S = 2.0, 5.0, 60.0
 SETTLE_S = 180.0
 TROUBLES = (
     "foul_weather", "kill", "throttle", "stand_still", "no_cloudwatch", "no_descriptors", "cut_off", "leave",
-    "clock_step", "no_memory", "outage",
+    "clock_step", "no_memory", "outage", "no_processes", "expired_credentials",
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def main():
             troubles = _work(fleet, arguments.minutes * 60, arguments.messages)
             settled = fleet.settle(SETTLE_S)
             facts = fleet.facts()
+            fleet.errors = fleet.aws.count()
         eventually(lambda: not fleet.jobs_left())
         outlived = [] if lasting is fleet.workers[0] else [f"{lasting.name} did not live to the end"]
     of_lasting = [sample for sample in fleet.samples if sample.worker == lasting.name]
@@ -91,6 +92,7 @@ def _tell(fleet, facts, of_lasting, wrong):
         "in the queue": len(facts.left),
         "workers that lived": len(facts.lives),
         "troubles": ", ".join(f"{count} {name}" for name, count in sorted(fleet.befallen.items())),
+        "answers of AWS that were errors": fleet.errors,
         "bad connections": ", ".join(f"{count} {name}" for name, count in fleet.network.troubles.items()),
         **{f"{each.name} of the first": each.text for each in trends(of_lasting)},
     }

@@ -15,7 +15,7 @@ TROUBLES = (
     "kill",
     "stand_still",
     "foul_weather",
-    "no_descriptors",
+    "no_processes",
     "throttle",
     "kill",
     "no_cloudwatch",
@@ -23,6 +23,8 @@ TROUBLES = (
     "cut_off",
     "no_memory",
     "clock_step",
+    "expired_credentials",
+    "no_descriptors",
     "outage",
     "kill",
     "stand_still",
@@ -35,7 +37,7 @@ def test_a_fleet_in_trouble_accounts_for_every_message(tmp_path):
             fleet.send(MESSAGES // len(TROUBLES))
             fleet.live(0.7)
             fleet.befall(trouble)
-        assert fleet.settle(60.0), f"not done: {len(fleet.sqs.bodies())} messages left"
+        assert fleet.settle(60.0), f"not done: {len(fleet.sqs.bodies())} messages left; {fleet.faults[:3]}"
         facts = fleet.facts()
 
     eventually(lambda: not fleet.jobs_left())
