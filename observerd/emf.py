@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from observerd.core.events import Outcome
+from observerd.core.lines import NAMESPACE
 
-NAMESPACE = "Observerd"
 STACK, JOB_NAME = "Stack", "JobName"
 JOB_SUCCEEDED, JOB_FAILED, JOB_MISSED = "JobSucceeded", "JobFailed", "JobMissed"
 JOB_DURATION, START_DELAY, WORKER_SECONDS = "JobDuration", "StartDelay", "WorkerSeconds"

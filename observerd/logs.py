@@ -16,6 +16,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from observerd.core.lines import one_line
+
 # Some megabytes at the most; a daemon that works hard says a hundred lines a second.
 WAITING_LINES = 10_000
 # What is still waiting at the end gets so long. systemd's stop is not to be held up by the log.
@@ -24,8 +26,8 @@ FLUSH_S = 2.0
 # What a LogRecord has of its own; everything else was given in extra.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-# A value that holds one of these, or nothing, is quoted.
-_QUOTED = re.compile(r'[ "=\n\r\t]')
+# A value that holds one of these, or nothing, is quoted; so is what would act on a terminal.
+_QUOTED = re.compile(r'[ "=]')
 
 # syslog(3) priorities, which journald reads from the head of a line.
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -46,9 +48,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, whatever was logged; a traceback follows on lines of its own."""
         facts = "".join(f" {key}={_shown(value)}" for key, value in facts_of(record).items())
-        line = f"{_one_line(record.getMessage())}{facts}"
+        line = f"{one_line(record.getMessage())}{facts}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "\n" + _shown_lines(self.formatException(record.exc_info))
         if not self._priorities:
             return f"{_instant(record)} {record.levelname.lower():7} {line}"
         mark = f"<{_priority(record.levelno)}>"
@@ -62,7 +64,10 @@ class JsonFormatter(logging.Formatter):
         line = {"time": _instant(record), "level": record.levelname.lower(), "message": record.getMessage()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps({**line, **facts_of(record)}, default=str, ensure_ascii=False)
+        facts = {**line, **facts_of(record)}
+        text = json.dumps(facts, default=str, ensure_ascii=False)
+        # JSON's own escapes for what would act on the terminal of whoever reads it.
+        return text if text.isprintable() else json.dumps(facts, default=str)
 
 
 class LineHandler(logging.Handler):
@@ -159,10 +164,12 @@ def _instant(record: logging.LogRecord) -> str:
     )
 
 
+def _shown_lines(text: str) -> str:
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def _shown(value: object) -> str:
     text = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or _QUOTED.search(text) else text
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", "\\n")
+    if text and text.isprintable() and not _QUOTED.search(text):
+        return text
+    return one_line(json.dumps(text, ensure_ascii=False))

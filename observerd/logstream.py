@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import watchtower
 
 from observerd.cloudwatch_logs import CloudWatchLogs, Courier, Event
-from observerd.core.lines import lines_in, text_lines
+from observerd.core.lines import lines_in, output_lines, text_lines
 
 # Half of what PutLogEvents takes: with ten streams under way, their requests are memory too.
 BATCH_BYTES = 512 * 1024
@@ -113,6 +113,8 @@ class Stream:
         self._logs = logs
         self._buffer = buffer
         self._journal = journal
+        # An insistent one is the record's, whose lines are metrics.
+        self._events = text_lines if insistent else output_lines
         self._abandoned = threading.Event()
         self._courier = Courier(name, logs, self._abandoned, insistent=insistent)
         self._changed = threading.Condition()
@@ -138,7 +140,7 @@ class Stream:
             if self._is_full():
                 self._drop(lines_in(block))  # Counted, not decoded: a flood costs its job next to nothing.
             else:
-                for text in text_lines(block):
+                for text in self._events(block):
                     self._admit(text)
             self._hurry_if_held()
 

@@ -1,11 +1,22 @@
 """Lines out of raw output."""
 
+import json
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observerd.core.lines import LINE_LIMIT_BYTES, TAIL_BYTES, TAIL_LINES, Lines, Tail, lines_in, text_lines
+from observerd.core.lines import (
+    LINE_LIMIT_BYTES,
+    TAIL_BYTES,
+    TAIL_LINES,
+    Lines,
+    Tail,
+    lines_in,
+    output_lines,
+    text_lines,
+)
 
 SQS_REFUSES = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -139,3 +150,33 @@ def test_nothing_of_a_chunk_but_its_end_is_kept_for_the_tail():
         end.take(b"x" * 1_000_000)
 
     assert len(end._kept) == 2 * TAIL_BYTES
+
+
+def metric(key="_aws", namespace="Observerd"):
+    directive = {"Namespace": namespace, "Dimensions": [["Stack"]], "Metrics": [{"Name": "JobSucceeded"}]}
+    return json.dumps({key: {"CloudWatchMetrics": [directive]}, "Stack": "cron", "JobSucceeded": 1})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        metric(),
+        f"  {metric()}",
+        metric().replace("_aws", "\\u005faws").replace("Observerd", "\\u004Fbserverd"),
+        f'{{"_aws": 1, {metric()[1:]}',
+        f"{metric()[:-1]}, {metric(namespace='Other')[1:]}",
+        # Where a long line is cut, the hostile half begins an event.
+        "x" * LINE_LIMIT_BYTES + metric(),
+        "\udcff" * (LINE_LIMIT_BYTES // 3) + metric(),
+    ],
+)
+def test_a_job_cannot_report_a_metric_of_ours(line):
+    events = output_lines(line.encode("utf-8", "surrogateescape"))
+
+    assert not any("{" in event for event in events)
+    assert sum(len(event) for event in events) == len(line)
+
+
+@pytest.mark.parametrize("line", [metric(namespace="Shop"), '{"said": "Observerd ran"}', "{_aws} and others"])
+def test_a_jobs_own_metrics_are_its_own(line):
+    assert [line] == output_lines(line.encode())

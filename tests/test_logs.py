@@ -1,5 +1,6 @@
 """The daemon's own lines on standard error: none is late for a caller, whatever reads them."""
 
+import json
 import logging
 import os
 import subprocess
@@ -9,7 +10,7 @@ import threading
 import pytest
 
 from observerd import logs
-from observerd.logs import Writer
+from observerd.logs import JsonFormatter, TextFormatter, Writer
 from tests.support import eventually
 
 
@@ -138,3 +139,37 @@ def test_a_process_whose_standard_error_nobody_reads_goes_on_and_ends():
         os.close(writer)
 
     assert ("done\n", 0) == (ended.stdout, ended.returncode)
+
+
+# A bell, a title, a colour, C1's own introducer, and text that runs backwards.
+HOSTILE = "\a\x1b]0;owned\x07\x1b[31m\x9b2J\u202e\u2028\r\n<0>forged level=info"
+
+
+FORMATTERS = [TextFormatter(priorities=True), TextFormatter(priorities=False), JsonFormatter()]
+
+
+def hostile_record():
+    try:
+        raise ValueError(HOSTILE)  # noqa: TRY301 a traceback is wanted
+    except ValueError:
+        trace = sys.exc_info()
+    facts = {"fault": HOSTILE, "short": "\x9b", "exc_info": trace}
+    return logging.makeLogRecord({"msg": f"phrase {HOSTILE}", "levelno": 40, "levelname": "ERROR", **facts})
+
+
+@pytest.mark.parametrize("formatter", FORMATTERS)
+def test_what_a_stranger_wrote_does_not_act_on_a_terminal(formatter):
+    lines = formatter.format(hostile_record()).split("\n")
+
+    assert [] == [line for line in lines if not line.isprintable()]
+
+
+def test_what_a_stranger_wrote_makes_no_line_of_the_journal():
+    first, *trace = FORMATTERS[0].format(hostile_record()).split("\n")
+
+    assert first.startswith("<3>phrase ")
+    assert all(line.startswith("<3>") for line in trace)
+
+
+def test_what_a_stranger_wrote_is_one_object_of_json():
+    assert HOSTILE == json.loads(FORMATTERS[2].format(hostile_record()))["fault"]
