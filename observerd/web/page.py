@@ -23,6 +23,8 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 _SQUARES_AT_MOST = 32
 _WIDTH, _GAP, _HEIGHT = 5, 2, 26
 _LEAST_BAR = 2
+# Twice its usual time and a minute, as the alert ObserverdJobSlow has it.
+_SLOW, _SLACK_S = 2, 60
 
 _STATES = {
     "starting": "waiting for the first answer of SQS",
@@ -51,7 +53,7 @@ _HEAD = """
 """
 _FACT = "<div><dt>{name}</dt><dd>{value}</dd></div>"
 _RUN = """
-<li>
+<li class="{pace}">
 <h3>{job}</h3>
 <p class="clock">{duration}</p>
 <progress aria-label="Time of {job} so far" value="{seconds}" max="{goal}"></progress>
@@ -210,17 +212,20 @@ def _running(runs: list[dict[str, Any]]) -> Html:
 
 
 def _run_values(run: dict[str, Any]) -> dict[str, Any]:
-    usual, most = (None if run[key] is None else duration_text(run[key]) for key in ("usual_s", "timeout_s"))
-    bounds = (usual and f"usually {usual}", most and f"at most {most}")
+    usual, most = (run[key] and _unbroken(duration_text(run[key])) for key in ("usual_s", "timeout_s"))
+    is_slow = run["usual_s"] is not None and run["duration_s"] > _SLOW * run["usual_s"] + _SLACK_S
+    usually = usual and (f"usually {usual}: much longer than that" if is_slow else f"usually {usual}")
+    bounds = (usually, most and f"at most {most}")
     return {
         "job": run["job"],
+        "pace": "slow" if is_slow else "",
         "run_id": run["run_id"],
         "attempt": _attempt(run["attempt"], run["attempts"]),
         "duration": _live(run["duration_s"]),
         "seconds": run["duration_s"],
         "goal": run["usual_s"] or run["timeout_s"] or 1,
         "bounds": ", ".join(filter(None, bounds)),
-        "delay": duration_text(max(0.0, run["start_delay_s"])),
+        "delay": _unbroken(duration_text(max(0.0, run["start_delay_s"]))),
         "log": _log(run),
     }
 
@@ -338,6 +343,11 @@ def _bar(at: int, bar: dict[str, Any], longest_s: float) -> Html:
 
 def _attempt(attempt: int, attempts: int | None) -> str:
     return f"attempt {attempt}" if attempts is None else f"attempt {attempt} of {attempts}"
+
+
+def _unbroken(text: str) -> str:
+    """On one line, where it stands in a sentence."""
+    return text.replace(" ", "\u00a0")
 
 
 def _time(instant: str) -> Html:

@@ -102,7 +102,7 @@ def busy_night():
         State.RUNNING,
         running=(
             in_progress(),
-            in_progress("nightly-feed", 21.0, run_id="c51ce410c124a10e", start_delay_s=3.1),
+            in_progress("nightly-feed", 187.0, run_id="c51ce410c124a10e", start_delay_s=3.1),
         ),
         recent=(
             pruned,
@@ -117,6 +117,27 @@ def busy_night():
             "prune-uploads": history(pruned, 5, 7, 6.2, 5.9),
             "rebuild-search": history(dead, 610, 595, 640),
         },
+    )
+
+
+LONG = "rebuild-the-search-index-of-the-shops-in-all-the-countries-that-we-deliver-to-12"  # Of 80.
+
+
+def unwieldy_night():
+    """Names and reasons as long as they may be, in a worker that leaves."""
+    shard = failed(LONG, reason=f"cannot start {'x' * 300}", last_lines="y" * 500)
+    return status(
+        State.DRAINING,
+        fault="z" * 300,
+        slots=64,
+        jobs={LONG: Job(LONG, ("x",), description="of every shop " * 12)},
+        running=tuple(in_progress(LONG, 400.0 * count) for count in range(9)),
+        recent=(
+            shard,
+            past(None, Outcome.REJECTED, run_id=None, duration_s=None, log_stream=None, reason="not JSON"),
+            past(LONG, Outcome.INTERRUPTED, reason="Spot", settled="released", back_in_s=0.0),
+        ),
+        histories={LONG: history(shard, *range(30))},
     )
 
 

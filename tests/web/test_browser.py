@@ -16,7 +16,17 @@ from playwright.sync_api import expect, sync_playwright
 from observerd.core.job import Job
 from observerd.status import State
 from observerd.web.server import Server
-from tests.web.scenes import HOSTILE, busy_night, failed, history, in_progress, past, site, status
+from tests.web.scenes import (
+    HOSTILE,
+    busy_night,
+    failed,
+    history,
+    in_progress,
+    past,
+    site,
+    status,
+    unwieldy_night,
+)
 
 # One browser for all of them, on one of pytest's workers.
 pytestmark = pytest.mark.xdist_group("browser")
@@ -160,6 +170,19 @@ def test_it_can_be_read_by_everybody(scheme, viewport, visit):
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+@pytest.mark.parametrize("width", [360, 800, 880, 1_240])
+def test_long_names_are_no_strips_of_letters_and_push_nothing_off_the_screen(width, visit):
+    page, _ = visit(unwieldy_night(), viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    page.get_by_text("Last lines").first.click()
+
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    widths = page.locator("tbody th, tbody .wide").evaluate_all("all => all.map(each => each.offsetWidth)")
+    assert min(widths) >= 140
+    log = page.get_by_role("link", name="Log of").last
+    assert 1 == log.evaluate("link => link.getClientRects().length")
+    assert 0 == Axe().run(page).violations_count
+
+
 def test_it_can_be_used_by_keyboard_alone(visit):
     page, _ = visit(busy_night())
     reached = []
@@ -183,7 +206,11 @@ def test_it_can_be_used_by_keyboard_alone(visit):
 
 
 def pictures(directory):
-    scenes = {"busy": busy_night(), "idle": status(idle_since=time.monotonic() - 41, idle_timeout_s=120.0)}
+    scenes = {
+        "busy": busy_night(),
+        "idle": status(idle_since=time.monotonic() - 41, idle_timeout_s=120.0),
+        "unwieldy": unwieldy_night(),
+    }
     with chromium() as running:
         for name, shown in scenes.items():
             server = Server("127.0.0.1:0", None, site(shown)[0].answer)

@@ -31,7 +31,7 @@ from observerd.status import BARS_AT_MOST, RECENT_AT_MOST, Board, State
 from observerd.web.page import duration_text, page
 from observerd.web.report import report
 from observerd.web.server import Request
-from tests.web.scenes import ABOUT, HOSTILE, busy_night, failed, in_progress, past, site, status
+from tests.web.scenes import ABOUT, HOSTILE, busy_night, failed, history, in_progress, past, site, status
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -219,6 +219,19 @@ def test_what_strangers_wrote_is_text():
     assert 1 == html.count("<script>")
     assert "<img" not in html
     assert html.count("&lt;script&gt;") >= 10
+
+
+@pytest.mark.parametrize(("since_s", "is_slow"), [(60.0, False), (139.0, False), (145.0, True)])
+def test_a_run_that_takes_much_longer_than_usual_is_marked(since_s, is_slow):
+    shown = status(
+        State.RUNNING,
+        running=(in_progress("billing-run", since_s),),
+        histories={"billing-run": history(past("billing-run", duration_s=40.0), 40.0, 40.0)},
+    )
+    html = ask(site(shown)[0], "/").body.decode()
+
+    assert (is_slow, is_slow) == ('<li class="slow">' in html, "much longer than that" in html)
+    assert "usually 40\u00a0s" in html
 
 
 def test_a_worker_that_has_seen_nothing_has_a_page():
