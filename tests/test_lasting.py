@@ -69,9 +69,11 @@ def test_the_exporter_may_read_what_a_tight_umask_wrote(metrics, tmp_path):
     assert {0o644} == {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("name", ["observerd-run-feed.prom", f"observerd-run-feed.prom.{os.getpid()}"])
-def test_a_link_in_the_exporters_directory_leads_root_nowhere(name, metrics, tmp_path, monkeypatch):
+# {pid}: what its tests are named by must be the same in each of pytest's processes.
+@pytest.mark.parametrize("pattern", ["observerd-run-feed.prom", "observerd-run-feed.prom.{pid}"])
+def test_a_link_in_the_exporters_directory_leads_root_nowhere(pattern, metrics, tmp_path, monkeypatch):
     """The directory may be another user's: what lies there in wait must be neither written nor opened."""
+    name = pattern.format(pid=os.getpid())
     shadow, directory = tmp_path / "shadow", tmp_path / "textfiles"
     shadow.write_text("root's own")
     shadow.chmod(0o600)
