@@ -17,7 +17,7 @@ from typing import Any
 from bench import contest, crash, drain, growth, idle, imports, latency, machine, page, rest, startup
 from bench.patience import NotMeasured
 from bench.processes import kill_the_rest
-from bench.report import Entry, Remark, Row, Table, as_json
+from bench.report import Entry, Remark, Row, Section, Table, as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _run(parts: Mapping[str, Part], file: Path | None) -> int:
 
 def _measured(part: Part, table: Table) -> Iterator[Entry]:
     if part.compares:
-        table.section(part.title)
+        table.section(Section(part.title))
     with tempfile.TemporaryDirectory(prefix="observerd-bench-") as directory:
         # Jobs of another user write here, too.
         Path(directory).chmod(0o755)

@@ -10,16 +10,17 @@ import contextlib
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from bench.contenders import OURS, Contender, Task, bodies, install, present
 from bench.patience import NotMeasured, until
 from bench.processes import Program, cost, cpu_s, other
-from bench.report import Heading, Line, Remark, Row
+from bench.report import Entry, Heading, Line, Remark, Row, Section, budget, compared
 from bench.sqs import Sqs
 from bench.witness import Witness
 
+AHEAD = budget("ahead")
 READY_S, DRAIN_S = 90.0, 90.0
 MOST_JOBS = 3_000
 # Jobs a slot, at least: who takes ten at a time for each slot leaves slots empty at the end.
@@ -63,18 +64,68 @@ class Result:
     calls: float
 
 
+@dataclass(frozen=True)
+class Race:
+    """What every contender has done on one course with so many slots, round by round."""
+
+    course: Course
+    slots: int
+    results: dict[str, list[Result]] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+    """Who has not come to the end: that is not ranked."""
+
+    def ranked(self) -> list[str]:
+        """The fastest first, by the median of the rounds."""
+        names = [name for name in self.results if name not in self.faults]
+        return sorted(names, key=lambda name: -self.median(name, "rate"))
+
+    def median(self, name: str, what: str) -> float:
+        return float(statistics.median(getattr(result, what) for result in self.results[name]))
+
+    def rates(self, name: str) -> list[float]:
+        return [result.rate for result in self.results[name]]
+
+    def lines(self) -> Iterator[Line | Remark]:
+        ranked = self.ranked()
+        for name in ranked:
+            medians = [self.median(name, each.name) for each in fields(Result)]
+            spread = self._against(name).ratio if OURS.name in ranked else None
+            ratio = spread.median if spread is not None else None
+            yield Line((name, self.slots, medians[0], ratio, *medians[1:]))
+        for name, fault in self.faults.items():
+            yield Line((name, self.slots, *[None] * (len(COLUMNS) - 1)))
+            yield Remark(f"{name}, {self.slots} slots: not measured: {fault}")
+
+    def rows(self) -> Iterator[Row]:
+        """We against the fastest of the others, if there is one."""
+        others = [name for name in self.ranked() if name != OURS.name]
+        if others and OURS.name in self.ranked():
+            yield self._against(others[0])
+
+    def _against(self, name: str) -> Row:
+        what = f"{self.course.key}, {self.slots} slot{'s' if self.slots > 1 else ''}"
+        return compared(what, "/s", self.rates(OURS.name), name, self.rates(name), AHEAD)
+
+
 def measure(
     directory: Path, courses: Sequence[Course], slots: Sequence[int], at_most: int, seconds: float
-) -> Iterator[Row | Heading | Line | Remark]:
+) -> Iterator[Entry]:
     """Raises NotMeasured."""
     yield from map(Remark, install())
     contenders, absent = present()
     yield from map(Remark, absent)
     yield from _limits(directory)
+    rows: list[Row] = []
     for course in courses:
         yield Heading(f"contest-{course.key}", f"Against others: {course.title}", COLUMNS)
         for each in slots:
-            yield from _compared(directory, contenders, course, each, at_most, seconds)
+            race = Race(course, each)
+            for _ in range(at_most):
+                run(race, directory, contenders, seconds)
+            yield from race.lines()
+            rows += race.rows()
+    yield Section("Against the fastest other")
+    yield from rows
 
 
 def _limits(directory: Path) -> Iterator[Remark]:
@@ -93,39 +144,15 @@ def ceiling(directory: Path) -> float:
             return float(client.output(DRAIN_S))
 
 
-def _compared(
-    directory: Path, contenders: Sequence[Contender], course: Course, slots: int, at_most: int, seconds: float
-) -> Iterator[Line | Remark]:
-    found: dict[str, list[Result]] = {each.name: [] for each in contenders}
-    faults: dict[str, str] = {}
-    for _ in range(at_most):
-        for each in contenders:
-            if each.name in faults:
-                continue
+def run(race: Race, directory: Path, contenders: Sequence[Contender], seconds: float) -> None:
+    """One round: every contender that has come to the end of those before."""
+    for each in contenders:
+        if each.name not in race.faults:
             try:
-                found[each.name].append(drain(directory, each, course, slots, seconds))
+                result = drain(directory, each, race.course, race.slots, seconds)
+                race.results.setdefault(each.name, []).append(result)
             except NotMeasured as fault:
-                faults[each.name] = str(fault)
-    yield from lines(found, faults, slots)
-
-
-def lines(found: dict[str, list[Result]], faults: dict[str, str], slots: int) -> Iterator[Line | Remark]:
-    """The fastest first, with medians of the rounds; a contender with a fault is not ranked."""
-    ranked = {name: results for name, results in found.items() if results and name not in faults}
-    ours = ranked.get(OURS.name, [])
-    for name, results in sorted(ranked.items(), key=lambda item: -_median(item[1], "rate")):
-        # Round by round, because a noisy minute hits both of a pair.
-        ratios = [mine.rate / its.rate for mine, its in zip(ours, results, strict=False)]
-        medians = [_median(results, each.name) for each in fields(Result)]
-        ratio = statistics.median(ratios) if ratios else None
-        yield Line((name, slots, medians[0], ratio, *medians[1:]))
-    for name, fault in faults.items():
-        yield Line((name, slots, *[None] * (len(COLUMNS) - 1)))
-        yield Remark(f"{name}, {slots} slots: not measured: {fault}")
-
-
-def _median(results: Sequence[Result], name: str) -> float:
-    return float(statistics.median(getattr(result, name) for result in results))
+                race.faults[each.name] = str(fault)
 
 
 def drain(directory: Path, contender: Contender, course: Course, slots: int, seconds: float) -> Result:

@@ -82,9 +82,8 @@ def _rows(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield "| --- | ---: | ---: | ---: | ---: | --- |"
     for row in rows:
         other = f"{figure(row['other'])} {row['unit']} {row['against']}" if row["against"] else ""
-        verdict = {None: "", True: "ok", False: "**over**"}[row["within_budget"]]
         cells = (row["what"].strip(), f"{figure(row['ours'])} {row['unit']}", other)
-        yield f"| {' | '.join((*cells, _ratio(row['ratio']), _budget(row), verdict))} |"
+        yield f"| {' | '.join((*cells, _ratio(row['ratio']), _budget(row), row['verdict']))} |"
     yield ""
 
 

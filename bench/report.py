@@ -38,6 +38,13 @@ class Budget:
         return value >= self.limit if self.at_least else value <= self.limit
 
 
+def verdict(row: "Row") -> str:
+    """In a word, what the row's budget says of it; empty without one."""
+    if row.budget is None:
+        return ""
+    return "ok" if row.within_budget else "UNDER" if row.budget.at_least else "OVER"
+
+
 def budget(name: str) -> Budget:
     """The one of that name in budgets.toml."""
     told = tomllib.loads(BUDGETS.read_text())[name]
@@ -85,7 +92,14 @@ class Remark:
     text: str
 
 
-Entry = Row | Heading | Line | Remark
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The head of rows that compare us with something."""
+
+    title: str
+
+
+Entry = Section | Row | Heading | Line | Remark
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -112,12 +126,12 @@ def as_json(entries: Iterable[Entry]) -> dict[str, Any]:
     remarks: list[str] = []
     for entry in entries:
         if isinstance(entry, Row):
-            rows.append({**asdict(entry), "within_budget": entry.within_budget})
+            rows.append({**asdict(entry), "verdict": verdict(entry)})
         elif isinstance(entry, Heading):
             tables.append({**asdict(entry), "lines": []})
         elif isinstance(entry, Line):
             tables[-1]["lines"].append(list(entry.cells))
-        else:
+        elif isinstance(entry, Remark):
             remarks.append(entry.text)
     return {"rows": rows, "tables": tables, "remarks": remarks}
 
@@ -134,9 +148,8 @@ class Table:
         for line in lines:
             self._print(line)
 
-    def section(self, title: str) -> None:
-        """The head of rows that compare us with something."""
-        titles = _columns((title, "   observerd", "    compared with", "", "ratio", "budget"))
+    def section(self, section: Section) -> None:
+        titles = _columns((section.title, "   observerd", "    compared with", "", "ratio", "budget"))
         self._print("\n" + self._painted(titles, BOLD))
 
     def show(self, entry: Entry) -> None:
@@ -146,13 +159,15 @@ class Table:
             self.heading(entry)
         elif isinstance(entry, Line):
             self.line(entry)
+        elif isinstance(entry, Section):
+            self.section(entry)
         else:
             self.remark(entry)
 
     def row(self, row: Row) -> None:
         ours, other = _shown(row.ours, row.unit), _shown(row.other, row.unit)
         cells = (f"  {row.what}", ours, other, row.against, _ratio(row.ratio), _budget(row))
-        self._print(_columns(cells) + self._verdict(row.within_budget))
+        self._print(_columns(cells) + self._verdict(row))
 
     def heading(self, heading: Heading) -> None:
         self._widths = [max(len(title), 8) for title in heading.columns]
@@ -177,10 +192,8 @@ class Table:
         self._print("\n" + self._painted(summary, BOLD))
         self._print(self._painted("Ratios are ours / the other's: median of the pairs (quartiles).", DIM))
 
-    def _verdict(self, within: bool | None) -> str:  # noqa: FBT001 the three values of one fact
-        if within is None:
-            return ""
-        return self._painted("ok", GREEN) if within else self._painted("OVER", RED)
+    def _verdict(self, row: Row) -> str:
+        return self._painted(verdict(row), GREEN if row.within_budget else RED) if row.budget else ""
 
     def _print(self, text: str = "") -> None:
         print(text.rstrip(), file=self._out, flush=True)

@@ -7,7 +7,7 @@ import pytest
 
 from bench import contenders, contest, crash
 from bench.contenders import OURS, SEED
-from bench.contest import COURSES, Result, enough
+from bench.contest import COURSES, Race, Result, enough
 from bench.patience import NotMeasured
 from bench.report import Line, Remark
 
@@ -16,23 +16,55 @@ def result(rate):
     return Result(rate, 1.0, 10.0, 5.0, 2.0)
 
 
+def race(faults=(), **rates):
+    results = {name: [result(rate) for rate in each] for name, each in rates.items()}
+    return Race(COURSES[0], 8, results, dict(faults))
+
+
 def test_ranks_by_the_median_and_compares_round_by_round():
-    found = {
-        OURS.name: [result(100), result(300), result(200)],
-        "slow": [result(50), result(100), result(100)],
-        "fast": [result(200), result(600), result(800)],
-    }
-    fast, ours, slow = contest.lines(found, {}, 8)
+    fast, ours, slow = race(observerd=[100, 300, 200], slow=[50, 100, 100], fast=[200, 600, 800]).lines()
     assert fast.cells == ("fast", 8, 600, 0.5, 1.0, 10.0, 5.0, 2.0)
-    assert ours.cells[:4] == (OURS.name, 8, 200, 1.0)
+    assert ours.cells[:4] == ("observerd", 8, 200, 1.0)
     assert slow.cells[:4] == ("slow", 8, 100, 2.0)
 
 
+def test_is_compared_with_the_fastest_other():
+    (row,) = race(observerd=[300, 300], slow=[100, 100], fast=[200, 150]).rows()
+    assert (row.against, row.ours, row.other) == ("fast", 300, 175)
+    assert row.ratio.median == 1.75
+    assert row.within_budget
+
+
 def test_a_contender_with_a_fault_is_not_ranked():
-    line, fault, remark = contest.lines({OURS.name: [result(1)], "x": [result(9)]}, {"x": "it fell"}, 1)
+    torn = race(observerd=[1, 1], x=[9], faults=[("x", "it fell")])
+    line, fault, remark = torn.lines()
     assert line.cells[0] == OURS.name
-    assert fault == Line(("x", 1, None, None, None, None, None, None))
-    assert remark == Remark("x, 1 slots: not measured: it fell")
+    assert fault == Line(("x", 8, None, None, None, None, None, None))
+    assert remark == Remark("x, 8 slots: not measured: it fell")
+    assert list(torn.rows()) == []
+
+
+def test_without_us_nobody_is_compared():
+    torn = race(x=[9], faults=[(OURS.name, "we fell")])
+    assert next(torn.lines()).cells[:4] == ("x", 8, 9, None)
+    assert list(torn.rows()) == []
+
+
+def test_who_falls_in_a_round_is_not_started_in_the_next(tmp_path, monkeypatch):
+    started = []
+
+    def drain(_directory, contender, *_):
+        started.append(contender.name)
+        if contender is SEED:
+            raise NotMeasured("it fell")
+        return result(1)
+
+    monkeypatch.setattr(contest, "drain", drain)
+    run = race()
+    for _ in range(2):
+        contest.run(run, tmp_path, [OURS, SEED], 1.0)
+    assert started == [OURS.name, SEED.name, OURS.name]
+    assert run.ranked() == [OURS.name]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ ROW = {
     "other": 175.0,
     "ratio": {"median": 0.68, "low": 0.6, "high": 0.7, "rounds": 3},
     "budget": {"limit": 1.0, "of": "ratio", "at_least": True},
-    "within_budget": False,
+    "verdict": "UNDER",
 }
 
 
@@ -93,7 +93,7 @@ def test_every_figure_and_remark_is_told():
     assert "| observerd | 8 | 400 |" in text
     assert "| Celery | 1 | - |" in text
     assert "* PyQS: left out" in text
-    assert "| as user nobody | 120 /s | 175 /s seed's loop | 0.68 (0.60-0.70) | ≥ 1 | **over** |" in text
+    assert "| as user nobody | 120 /s | 175 /s seed's loop | 0.68 (0.60-0.70) | ≥ 1 | UNDER |" in text
     # Once, though both parts have it.
     assert text.count("* 2 cores") == 1
 

@@ -17,6 +17,7 @@ from bench.report import (
     compared,
     figure,
     spread,
+    verdict,
 )
 
 
@@ -100,6 +101,13 @@ def test_a_table_stands_in_columns():
     assert len({len(head), len(first), len(second)}) == 1
     assert first.split() == ["observerd", "1,234", "0.50"]
     assert second.split() == ["8", "-", "2"]
+
+
+def test_a_budget_is_missed_from_above_or_from_below():
+    high, low = Budget(2, of="ours"), Budget(2, of="ours", at_least=True)
+    told = [verdict(Row("x", value, "ms", budget=bound)) for value in (3.0, 1.0) for bound in (high, low)]
+    assert told == ["OVER", "ok", "ok", "UNDER"]
+    assert verdict(Row("x", 3.0, "ms")) == ""
 
 
 def test_over_budget_is_said():
