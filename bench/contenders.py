@@ -84,10 +84,6 @@ def present() -> tuple[list[Contender], list[str]]:
     return here, [f"{each.name}: left out, not installed" for each in ALL if each not in here]
 
 
-def only(*names: str) -> list[Contender]:
-    return [each for each in ALL if each.name in names]
-
-
 # ---- installing
 
 
