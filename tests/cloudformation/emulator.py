@@ -100,11 +100,16 @@ class Emulator:
         """`aws cloudformation deploy`, of the template less what is lacking here."""
         path = self.directory / f"{stack}.yaml"
         path.write_text(without(name, LACKING[name]))
+        self.deploy_file(stack, path, **parameters)
+
+    def deploy_file(self, stack, path, **parameters):
+        """`aws cloudformation deploy` of that very file; what it said."""
         overrides = [f"{key}={value}" for key, value in parameters.items()]
-        self.aws(
+        return self.aws(
             *("cloudformation", "deploy", "--stack-name", stack, "--template-file", str(path)),
-            *("--capabilities", "CAPABILITY_IAM", "--parameter-overrides", *overrides),
-        )
+            *("--no-fail-on-empty-changeset", "--capabilities", "CAPABILITY_IAM"),
+            *("--parameter-overrides", *overrides),
+        ).stdout
 
     def outputs(self, stack):
         [found] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
