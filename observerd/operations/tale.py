@@ -6,7 +6,7 @@ from typing import Any
 
 from observerd.core.events import Outcome
 from observerd.core.request import instant_text
-from observerd.operations.reading import Seen, instant
+from observerd.operations.reading import Seen, instant, instant_ms
 
 # What a run is in that has not come to an outcome, or never will.
 RUNNING, WAITING, RETRYING, VANISHED, UNSENT = "running", "waiting", "retrying", "vanished", "unsent"
@@ -139,7 +139,7 @@ class Story:
             "outcome": self.outcome(now),
             "reason": last.reason if last else None,
             "exit_code": last.exit_code if last else None,
-            "sent_at": time_text(self.sent[0].at) if self.sent else None,
+            "sent_at": _exact(self.sent[0].at) if self.sent else None,
             "start_delay_s": next(
                 (each.start_delay_s for each in self.attempts if each.start_delay_s is not None), None
             ),
@@ -200,10 +200,10 @@ def _attempt_values(attempt: Attempt) -> dict[str, Any]:
         "attempt": attempt.number,
         "worker": attempt.worker,
         "message_id": attempt.message_id,
-        "received_at": time_text(attempt.received_at),
-        "started_at": time_text(attempt.started_at),
-        "ended_at": time_text(attempt.ended_at),
-        "settled_at": time_text(attempt.settled_at),
+        "received_at": _exact(attempt.received_at),
+        "started_at": _exact(attempt.started_at),
+        "ended_at": _exact(attempt.ended_at),
+        "settled_at": _exact(attempt.settled_at),
         "outcome": attempt.outcome,
         "reason": attempt.reason,
         "exit_code": attempt.exit_code,
@@ -217,3 +217,7 @@ def _attempt_values(attempt: Attempt) -> dict[str, Any]:
 
 def time_text(at: float | None) -> str | None:
     return None if at is None else instant_text(at)
+
+
+def _exact(at: float | None) -> str | None:
+    return None if at is None else instant_ms(at)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
-from observerd.operations.reading import Seen, instant
+from observerd.operations.reading import Seen, instant, instant_ms
 from observerd.operations.runs import STYLES, span
 from observerd.operations.screen import Screen
 from observerd.operations.tale import RETRYING, RUNNING, VANISHED, WAITING, Attempt, Story
@@ -226,6 +227,15 @@ def _bars(screen: Screen, head: int, note: int) -> int:
     """How long bars are between a head and a note so long."""
     room = _BAR if screen.width is None else screen.width - head - 2 - note
     return max(_LEAST_BAR, min(_BAR, room))
+
+
+def steps(known: Evidence, now: float) -> list[dict[str, Any]]:
+    """The same for --json. after_s is since the one before."""
+    found = hops(known, now)
+    return [
+        {"at": instant_ms(hop.at), "hop": hop.name, "after_s": round(step, 3), "note": hop.note}
+        for hop, step in zip(found, steps_s(found), strict=True)
+    ]
 
 
 def steps_s(found: Sequence[Hop]) -> list[float]:

@@ -4,7 +4,7 @@ import pytest
 
 from observerd.operations import why
 from observerd.operations.screen import Screen
-from observerd.operations.timeline import picture
+from observerd.operations.timeline import picture, steps
 from observerd.operations.trouble import Trouble
 from tests.operations.cloud import AT, PLACE, RUN, Cloud
 
@@ -136,6 +136,16 @@ def test_a_launch_that_the_group_has_forgotten_is_told_by_the_worker(cloud):
 
     cloud.autoscaling.activities.clear()
     assert "18:00:11.0  instance launched      7.6s" in drawn(cloud)
+
+
+def test_programs_get_each_hop_with_its_seconds(cloud):
+    cloud.good_run()
+
+    assert [
+        {"at": "2026-11-23T18:00:00.000Z", "hop": "due", "after_s": 0.0, "note": ""},
+        {"at": "2026-11-23T18:00:03.000Z", "hop": "sent", "after_s": 3.0, "note": ""},
+        {"at": "2026-11-23T18:00:03.400Z", "hop": "woken", "after_s": 0.4, "note": "asked for a worker"},
+    ] == steps(known(cloud), NOW)[:3]
 
 
 def test_no_more_of_the_group_is_read_than_the_run_needs(cloud):
