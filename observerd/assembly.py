@@ -170,7 +170,7 @@ def _serve(
     board = Board(loaded.jobs, consumer, time.monotonic())
     metrics = _metrics(loaded, clients.region, logs, board)
     requests.count_with(metrics.aws_answered)
-    herald = _herald(loaded, clients, worker)
+    herald = _herald(loaded, clients, worker, metrics)
     metadata = Imds(os.environ)
     instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
@@ -216,7 +216,7 @@ def _power_off() -> None:
         log.error("machine not powered off", extra={"fault": fault})
 
 
-def _herald(loaded: Loaded, clients: Clients, worker: str) -> "Herald":
+def _herald(loaded: Loaded, clients: Clients, worker: str, metrics: "Metrics") -> "Herald":
     from observerd.herald import Herald, Memory, Monitor, Topic  # noqa: PLC0415
     from observerd.notices import Scene  # noqa: PLC0415
 
@@ -226,7 +226,7 @@ def _herald(loaded: Loaded, clients: Clients, worker: str) -> "Herald":
     has_failed = Memory(clients.logs, config.log_group).has_failed
     # A monitor's check is the job's that cron still runs: a rehearsal must not answer for it.
     ping = (lambda _: None) if config.executor == "shadow" else Monitor().ping
-    return Herald(loaded.jobs, scene, publish, ping, has_failed)
+    return Herald(loaded.jobs, scene, publish, ping, has_failed, metrics.noticed)
 
 
 def _close(herald: "Herald", logs: "JobLogs", executor: "Executor", timeout_s: float) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -29,6 +29,8 @@ from observerd.record import STREAM_PREFIX
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # More than a day of a busy worker; then a monitor that hangs costs notices, and no memory.
 WAITING_AT_MOST = 1_000
 # A weekly job's last run, and a day for it.
@@ -43,10 +45,14 @@ PING_BODY_BYTES = 10_000
 
 
 class Errands:
-    """Runs what it is given one after the other on a thread of its own, begun with the first."""
+    """Runs what it is given one after the other on a thread of its own, begun with the first.
 
-    def __init__(self, name: str) -> None:
+    lost is told of each that came to nothing: "failed" or "dropped".
+    """
+
+    def __init__(self, name: str, lost: Callable[[str], None] = lambda _: None) -> None:
         self._name = name
+        self._lost = lost
         self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._done = threading.Condition()
@@ -57,6 +63,7 @@ class Errands:
         with self._done:
             if self._left >= WAITING_AT_MOST:
                 log.warning("notice dropped: too many wait", extra={"by": self._name})
+                self._lost("dropped")
                 return
             self._left += 1
         self._waiting.put(errand)
@@ -76,6 +83,7 @@ class Errands:
             try:
                 errand()
             except Exception as error:  # noqa: BLE001 whatever it is, the next errand is another
+                self._lost("failed")
                 log.warning(
                     "notice not sent", extra={"by": self._name, "fault": f"{type(error).__name__}: {error}"}
                 )
@@ -88,7 +96,8 @@ class Herald:
     """Told of every event, on the main thread. Waits for nothing.
 
     publish sends a notice (None: nobody is told); ping calls a monitor. has_failed says whether a job's last
-    run, but for that of a message, was a final failure. They may block and raise.
+    run, but for that of a message, was a final failure. They may block and raise. count gets a kind of notice
+    and what became of it.
     """
 
     def __init__(
@@ -98,15 +107,19 @@ class Herald:
         publish: Callable[[Notice], None] | None,
         ping: Callable[[Ping], None],
         has_failed: Callable[[str, str], bool],
+        count: Callable[[str, str], None] = lambda _kind, _result: None,
     ) -> None:
         self._jobs = jobs
         self._scene = scene
         self._publish = publish
         self._ping = ping
         self._has_failed = has_failed
-        self._notices = Errands("notices")
+        self._count = count
+        self._notices = Errands("notices", lambda result: count("notice", result))
         # By the monitors' hosts: one that hangs keeps its own word back, and no other's.
-        self._pings: defaultdict[str, Errands] = defaultdict(lambda: Errands("pings"))
+        self._pings: defaultdict[str, Errands] = defaultdict(
+            lambda: Errands("pings", lambda result: count("ping", result))
+        )
         # Whether each job's last run here was a final failure.
         self._failed: dict[str, bool] = {}
 
@@ -136,16 +149,20 @@ class Herald:
     def _ping_for(self, name: str | None, ping_of: Callable[[str], Ping]) -> None:
         job = self._jobs.get(name or "")
         if job is not None and (url := job.ping_url):
-            self._pings[urlsplit(url).netloc].add(lambda: self._ping(ping_of(url)))
+            self._pings[urlsplit(url).netloc].add(lambda: self._send("ping", self._ping, ping_of(url)))
 
     def _tell(self, event: Finished, publish: Callable[[Notice], None]) -> None:
         """On the notices' thread, in order."""
         job, failed = event.report.job or "", is_final_failure(event)
         before, self._failed[job] = self._failed.get(job), failed
         if failed:
-            publish(of_failure(event, self._scene))
+            self._send("notice", publish, of_failure(event, self._scene))
         elif before or (before is None and self._has_failed(job, event.message.id)):
-            publish(of_recovery(event, self._scene))
+            self._send("notice", publish, of_recovery(event, self._scene))
+
+    def _send(self, kind: str, send: Callable[[T], None], what: T) -> None:
+        send(what)
+        self._count(kind, "sent")
 
 
 # ---- hands

@@ -17,6 +17,7 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    GCCollector,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -48,6 +49,10 @@ SIGNALLED = 128
 # What may ask a worker to leave. The rest is "other".
 STOP_REASONS = ("signal", "drain", "spot", "terminated", "other")
 
+# Whom a worker tells of its runs itself, and how that may go.
+NOTICE_KINDS = ("notice", "ping")
+NOTICE_RESULTS = ("sent", "failed", "dropped")
+
 # The calls that every worker makes; those of its last minute are there when they are made.
 _CALLS = (
     ("sqs", "ReceiveMessage"),
@@ -77,6 +82,7 @@ class Metrics:
         self.slots.set(slots)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
 
     # ---- what there is
 
@@ -123,6 +129,12 @@ class Metrics:
             "job_name",
             "result",
         )
+        self.notices = self._counter(
+            "notices",
+            "Notices to the topic, and pings to monitors, by what became of them.",
+            "kind",
+            "result",
+        )
         self.log_buffer = self._gauge("log_buffer_bytes", "Output that waits to be sent to CloudWatch Logs.")
         self.logs_down = self._gauge("log_delivery_down", "1 while CloudWatch Logs does not take output.")
 
@@ -166,6 +178,8 @@ class Metrics:
                 metric.labels(name)
             _each(self.runs, (outcome.value for outcome in Outcome), name)
             _each(self.output_lines, ("sent", "journal", "dropped"), name)
+        for kind in NOTICE_KINDS:
+            _each(self.notices, NOTICE_RESULTS, kind)
         _each(self.receives, ("message", "empty", "error"))
         _each(self.messages, ("deleted", "released", "dead_lettered", "left"))
         _each(self.extensions, ("ok", "error", "refused"))
@@ -223,6 +237,10 @@ class Metrics:
         self.reloaded_well.set(well)
         if well:
             self.reloaded_at.set(time.time())
+
+    def noticed(self, kind: str, result: str) -> None:
+        """A notice was sent, or was not. From any thread."""
+        self.notices.labels(kind, result).inc()
 
     def work_on(self, queue: str, region: str, executor: str) -> None:
         self._works_on.clear()

@@ -4,6 +4,7 @@ import logging
 import socket
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -49,10 +50,14 @@ class Told:
     """A herald whose messengers write down what they are given."""
 
     def __init__(self, failed_before=False, publish=None):
-        self.notices, self.pings, self.asked = [], [], []
+        self.notices, self.pings, self.asked, self.counted = [], [], [], Counter()
         self.failed_before = failed_before
         jobs = {"feed": Job("feed", ("x",), ping_url=URL), "tidy": Job("tidy", ("x",))}
-        self.herald = Herald(jobs, SCENE, publish or self.notices.append, self.pings.append, self.has_failed)
+        publish = publish or self.notices.append
+        self.herald = Herald(jobs, SCENE, publish, self.pings.append, self.has_failed, self.count)
+
+    def count(self, kind, result):
+        self.counted[kind, result] += 1
 
     def has_failed(self, job, message_id):
         self.asked.append((job, message_id))
@@ -165,6 +170,8 @@ def test_a_job_without_a_monitor_pings_nobody():
     told.after(replace(BEGAN, job="tidy"), replace(SUCCEEDED, report=replace(REPORT, job="tidy")))
 
     assert [] == told.pings
+    # And a success that is no recovery is no notice.
+    assert {} == told.counted
 
 
 def test_no_run_waits_for_a_topic_that_hangs(caplog):
@@ -211,15 +218,18 @@ def test_a_topic_that_fails_costs_one_notice_and_says_so(caplog):
     told = Told(publish=publish)
     assert ["[cron] feed failed for good: exit code 3"] == told.after(DEAD, DEAD)
     assert "Topic does not exist" in caplog.records[0].fault
+    assert {("notice", "failed"): 1, ("notice", "sent"): 1, ("ping", "sent"): 2} == told.counted
 
 
 def test_what_waits_is_bounded(caplog, monkeypatch):
     monkeypatch.setattr(heralds, "WAITING_AT_MOST", 2)
-    hanging, errands = threading.Event(), Errands("test")
+    lost = []
+    hanging, errands = threading.Event(), Errands("test", lost.append)
     for _ in range(5):
         errands.add(lambda: hanging.wait(60))
 
     assert 3 == sum("notice dropped" in record.getMessage() for record in caplog.records)
+    assert ["dropped"] * 3 == lost
     hanging.set()
     assert 0 == errands.finish(30.0)
 

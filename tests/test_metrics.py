@@ -50,6 +50,13 @@ def test_every_known_series_is_there_from_the_start(metrics):
     assert 0 == value(metrics, "aws_requests_total", **labels)
 
 
+def test_the_process_and_its_python_are_told_too(metrics):
+    page = metrics.written("", "")[0].decode()
+
+    for name in ("process_resident_memory_bytes", "python_info", "python_gc_collections_total"):
+        assert f"\n{name}" in page
+
+
 def test_a_job_that_never_ran_has_no_last_run(metrics):
     """Zero would be 1970, and every alert on age would ring."""
     assert value(metrics, "job_last_success_timestamp_seconds", job_name="feed") is None

@@ -142,7 +142,7 @@ def test_every_section_says_what_it_means_what_to_look_at_and_what_to_paste():
 
 def test_every_alert_leads_to_its_section():
     for name, rule in alerts().items():
-        assert f"docs/runbook.md#{name.lower()}" == rule["annotations"]["runbook"]
+        assert f"docs/runbook.md#{name.lower()}" == rule["annotations"]["runbook_url"]
         assert rule["labels"]["severity"] in ("critical", "warning")
 
 
