@@ -43,11 +43,6 @@ class _Refused(Exception):
         """Whether the request was understood and refused with one of these phrases."""
         return self.code == "ValidationError" and any(phrase in str(self).lower() for phrase in phrases)
 
-    @property
-    def is_stranger(self) -> bool:
-        """Whether no group knows the instance."""
-        return self.says("not found", "not part of")
-
 
 @contextmanager
 def _asking() -> Iterator[None]:
@@ -73,7 +68,6 @@ class Instance:
         self._metadata = metadata
         self._group = group
         self._hook = lifecycle_hook
-        self._has_tried = False
 
     @cached_property
     def _client(self) -> "AutoScalingClient":
@@ -114,15 +108,20 @@ class Instance:
         """Have the lifecycle hook wait for its whole timeout again. What went wrong in one line, or None."""
         return self._at_hook("record_lifecycle_action_heartbeat")
 
-    def complete(self, patience_s: float, pause: Callable[[float], object] = time.sleep) -> str | None:
-        """Let the group end this instance now, trying for so long.
+    def complete(
+        self,
+        patience_s: float,
+        pause: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> str | None:
+        """Let the group end this instance now, trying for so long; the last try may take its own time.
 
         What went wrong in one line, or None. A failure costs money and no run: the hook's timeout mends it.
         """
-        tries = int(patience_s / COMPLETE_RETRY_S) + 1
+        tries, until = int(patience_s / COMPLETE_RETRY_S) + 1, clock() + patience_s
         for left in reversed(range(tries)):
             fault = self._at_hook("complete_lifecycle_action", LifecycleActionResult="CONTINUE")
-            if fault is None or not left:
+            if fault is None or not left or clock() >= until:
                 break
             pause(COMPLETE_RETRY_S)
         return fault
@@ -130,25 +129,27 @@ class Instance:
     # ---- the calls
 
     def _give_up(self, instance_id: str, shrink: Shrink) -> GaveUp:
-        # The answer to an earlier attempt may have been lost: asked again, the group could shrink twice.
-        if self._has_tried and self._is_leaving(instance_id):
-            return GaveUp(GiveUpAnswer.TERMINATING, f"{instance_id}, since an earlier attempt")
-        self._has_tried = True
-        if shrink is Shrink.NEVER:
+        details = self._details(instance_id)
+        if details is None:
+            return GaveUp(GiveUpAnswer.TERMINATING, f"{instance_id} is in no Auto Scaling group")
+        # Somebody else may have asked, or we have and the answer was lost: a second decrement would take the
+        # place of another worker.
+        if details["LifecycleState"].startswith("Terminat"):
+            return GaveUp(GiveUpAnswer.TERMINATING, f"{instance_id}, which is ending already")
+        # What is in standby is not counted in the desired capacity.
+        if shrink is Shrink.NEVER or details["LifecycleState"] == "Standby":
             return self._terminate(instance_id, decrement=False)
         try:
             with _asking():
                 return self._terminate(instance_id, decrement=True)
         except _Refused as refused:
-            if refused.is_stranger:
-                return GaveUp(GiveUpAnswer.TERMINATING, f"{instance_id} is in no Auto Scaling group")
             if not refused.says("minsize", "min size"):
                 raise
-        return self._give_up_below_minimum(instance_id, shrink)
+        return self._give_up_below_minimum(instance_id, details["AutoScalingGroupName"], shrink)
 
-    def _give_up_below_minimum(self, instance_id: str, shrink: Shrink) -> GaveUp:
+    def _give_up_below_minimum(self, instance_id: str, group: str, shrink: Shrink) -> GaveUp:
         """Desired is at its minimum: 0 is somebody's wish that we go, more is a wish that somebody stays."""
-        minimum = self._minimum(instance_id)
+        minimum = self._minimum(group)
         if minimum > 0 and shrink is Shrink.ALWAYS:
             return GaveUp(GiveUpAnswer.KEPT, f"the group's minimum size is {minimum}")
         return self._terminate(instance_id, decrement=False)
@@ -194,16 +195,8 @@ class Instance:
                 self._group = details["AutoScalingGroupName"]
         return self._group
 
-    def _is_leaving(self, instance_id: str) -> bool:
-        details = self._details(instance_id)
-        return details is not None and details["LifecycleState"].startswith("Terminat")
-
-    def _minimum(self, instance_id: str) -> int:
-        details = self._details(instance_id)
-        if details is None:
-            return 0
-        name = details["AutoScalingGroupName"]
-        groups = self._client.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    def _minimum(self, group: str) -> int:
+        groups = self._client.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
         return max((group["MinSize"] for group in groups), default=0)
 
     def _details(self, instance_id: str) -> "AutoScalingInstanceDetailsTypeDef | None":

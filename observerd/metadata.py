@@ -30,6 +30,9 @@ SPOT_NOTICE_S = 120.0
 # One attempt: IMDS is on the machine itself; what it does not answer in a second it will not answer.
 _TIMEOUT = urllib3.Timeout(connect=1.0, read=2.0)
 
+# What an answer that is not as it should be makes ec2-metadata raise.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+
 
 class NoMetadata(Exception):
     """The instance metadata service did not answer. The text is one line."""
@@ -116,7 +119,7 @@ class Imds:
         with self._turn:
             try:
                 yield
-            except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError) as error:
+            except (urllib3.exceptions.HTTPError, OSError, *_UNREADABLE) as error:
                 # The token may be what is wrong: after hibernation it is another boot's. Taken from under
                 # another thread's question it would break that, so they take turns.
                 self._imds.clear_all()
@@ -147,32 +150,45 @@ class Watch:
 
     def look(self) -> list[Event]:
         """What is new since the last look, the most urgent first."""
-        try:
-            news = list(self._news())
-        except NoMetadata as fault:
-            if not self._silent:
-                log.warning("instance metadata does not answer", extra={"fault": str(fault)})
-            self._silent = True
-            return []
-        if self._silent:
-            log.warning("instance metadata answers again")
-        self._silent = False
+        news: list[Event] = []
+        fault: NoMetadata | None = None
+        for question in (self._spot_notice, self._target_state, self._rebalance):
+            # One that is not answered, or not readably, hides no other.
+            try:
+                news += question()
+            except NoMetadata as no_answer:
+                fault = fault or no_answer
+        self._say_whether_it_answers(fault)
         return news
 
-    def _news(self) -> Iterator[Event]:
+    def _say_whether_it_answers(self, fault: NoMetadata | None) -> None:
+        if fault is not None and not self._silent:
+            log.warning("instance metadata does not answer", extra={"fault": str(fault)})
+        if fault is None and self._silent:
+            log.warning("instance metadata answers again")
+        self._silent = fault is not None
+
+    def _may_be_taken_back(self) -> bool:
         if self._is_spot is None:
             self._is_spot = self._notices.is_spot()
-        if self._is_spot:
-            yield from self._spot_news()
-        state, self._state = self._state, self._notices.target_state()
-        if self._state != state and (known := target_state(self._state)):
-            yield TargetStateChanged(known)
+        return self._is_spot
 
-    def _spot_news(self) -> Iterator[Event]:
+    def _spot_notice(self) -> Iterator[Event]:
+        if not self._may_be_taken_back():
+            return
         action, self._action = self._action, self._notices.spot_action()
         if self._action is not None and self._action != action:
             what, at = self._action
             yield SpotNoticed(what, min(SPOT_NOTICE_S, max(0.0, at - self._wall_clock())))
+
+    def _target_state(self) -> Iterator[Event]:
+        state, self._state = self._state, self._notices.target_state()
+        if self._state != state and (known := target_state(self._state)):
+            yield TargetStateChanged(known)
+
+    def _rebalance(self) -> Iterator[Event]:
+        if not self._may_be_taken_back():
+            return
         told, self._recommendation = self._recommendation, self._notices.rebalance()
         if self._recommendation is not None and self._recommendation != told:
             yield RebalanceRecommended()

@@ -14,7 +14,10 @@ _ERROR = (
 
 
 class FakeEc2:
-    """with FakeEc2() as ec2: a machine in a group that wants one. What it was asked is in calls."""
+    """with FakeEc2() as ec2: a machine in a group that wants one. What it was asked is in calls.
+
+    With a state of None it is in no group.
+    """
 
     def __init__(self, minimum=0, state="InService"):
         self.minimum, self.desired, self.state = minimum, 1, state
@@ -117,6 +120,8 @@ class FakeEc2:
         return ""
 
     def _DescribeAutoScalingInstances(self, _):  # noqa: N802 the API's name
+        if self.state is None:
+            return "<AutoScalingInstances/>"
         return (
             f"<AutoScalingInstances><member><InstanceId>{INSTANCE}</InstanceId>"
             f"<AutoScalingGroupName>{GROUP}</AutoScalingGroupName><LifecycleState>{self.state}</LifecycleState>"

@@ -45,7 +45,9 @@ class DeadMetadata:
 
 @pytest.fixture
 def auto_scaling():
-    client = boto3.client("autoscaling", region_name="us-east-1")
+    # One attempt, as aws.Clients has it.
+    config = Config(retries={"total_max_attempts": 1})
+    client = boto3.client("autoscaling", region_name="us-east-1", config=config)
     with Stubber(client) as stub:
         yield client, stub
         stub.assert_no_pending_responses()
@@ -56,6 +58,7 @@ def instance(auto_scaling, metadata=None, group="workers", hook="drain"):
 
 
 def test_an_instance_is_given_up_with_decrement(auto_scaling):
+    _described(auto_scaling[1], "InService")
     auto_scaling[1].add_response(TERMINATE, ACTIVITY, WITH_DECREMENT)
 
     assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up().answer
@@ -80,9 +83,9 @@ def _described(stub, *states):
 
 def _below_minimum(auto_scaling, minimum):
     _, stub = auto_scaling
+    _described(stub, "InService")
     text = "Currently, desiredSize equals minSize (0). Terminating would violate group's min size constraint."
     stub.add_client_error(TERMINATE, "ValidationError", text, expected_params=WITH_DECREMENT)
-    _described(stub, "InService")
     group = {
         "AutoScalingGroupName": "workers",
         "MinSize": minimum,
@@ -122,13 +125,22 @@ def test_with_a_minimum_it_is_replaced_where_that_is_allowed(auto_scaling):
     assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up(Shrink.IF_ALLOWED).answer
 
 
+def test_what_is_in_standby_is_not_counted_and_goes_without_decrement(auto_scaling):
+    _described(auto_scaling[1], "Standby")
+    auto_scaling[1].add_response(TERMINATE, ACTIVITY, WITHOUT)
+
+    assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up().answer
+
+
 def test_it_is_replaced_without_decrement_where_that_is_asked_for(auto_scaling):
+    _described(auto_scaling[1], "InService")
     auto_scaling[1].add_response(TERMINATE, ACTIVITY, WITHOUT)
 
     assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up(Shrink.NEVER).answer
 
 
 def test_a_refusal_that_only_sounds_like_the_minimum_is_not_taken_for_it(auto_scaling):
+    _described(auto_scaling[1], "InService")
     auto_scaling[1].add_client_error(TERMINATE, "ValidationError", "The instance is terminating", 400)
 
     assert GiveUpAnswer.FAILED is instance(auto_scaling).give_up().answer
@@ -192,6 +204,7 @@ def test_an_attempt_whose_answer_was_lost_is_not_made_twice(state, auto_scaling)
     silent = Silent(auto_scaling[0])
     one = Instance(lambda: silent, KnownMetadata(), "workers", "drain")
 
+    _described(auto_scaling[1], "InService")
     assert GiveUpAnswer.FAILED is one.give_up().answer
     _described(auto_scaling[1], state)
     assert (GiveUpAnswer.TERMINATING, 1) == (one.give_up().answer, silent.asked)
@@ -201,6 +214,7 @@ def test_an_attempt_that_never_arrived_is_made_again(auto_scaling):
     silent = Silent(auto_scaling[0])
     one = Instance(lambda: silent, KnownMetadata(), "workers", "drain")
 
+    _described(auto_scaling[1], "InService")
     assert GiveUpAnswer.FAILED is one.give_up().answer
     _described(auto_scaling[1], "InService")
     auto_scaling[1].add_response(TERMINATE, ACTIVITY, WITH_DECREMENT)
@@ -208,8 +222,16 @@ def test_an_attempt_that_never_arrived_is_made_again(auto_scaling):
 
 
 def test_an_instance_of_no_group_may_leave(auto_scaling):
-    text = "Instance Id not found - No managed instance found for instance ID: i-1"
-    auto_scaling[1].add_client_error(TERMINATE, "ValidationError", text)
+    _described(auto_scaling[1])
+
+    gave_up = instance(auto_scaling).give_up()
+
+    assert (GiveUpAnswer.TERMINATING, "i-1 is in no Auto Scaling group") == (gave_up.answer, gave_up.detail)
+
+
+def test_what_somebody_else_ends_already_is_not_ended_again(auto_scaling):
+    """`observerd terminate` and the daemon may ask at once: the group shrinks by one."""
+    _described(auto_scaling[1], "Terminating:Wait")
 
     assert GiveUpAnswer.TERMINATING is instance(auto_scaling).give_up().answer
 
@@ -224,15 +246,14 @@ def test_an_instance_of_no_group_may_leave(auto_scaling):
         ("Throttling", GiveUpAnswer.FAILED),
     ],
 )
-def test_what_keeps_it_from_leaving_is_told_apart(code, answer, auto_scaling):
-    client, stub = auto_scaling
-    client.meta.config.retries = {"total_max_attempts": 1}
-    for _ in range(5 if code == "Throttling" else 1):
-        stub.add_client_error(TERMINATE, code, "no")
-    try:
-        assert answer is instance(auto_scaling).give_up().answer
-    finally:
-        stub._queue.clear()
+@pytest.mark.parametrize("call", ["describe_auto_scaling_instances", TERMINATE])
+def test_what_keeps_it_from_leaving_is_told_apart(call, code, answer, auto_scaling):
+    _, stub = auto_scaling
+    if call == TERMINATE:
+        _described(stub, "InService")
+    stub.add_client_error(call, code, "no")
+
+    assert answer is instance(auto_scaling).give_up().answer
 
 
 def test_without_metadata_it_asks_again_later(auto_scaling):
@@ -275,6 +296,16 @@ def test_a_hook_that_never_waits_is_tried_for_so_long_and_no_longer(auto_scaling
 
     assert "No active hook" in instance(auto_scaling).complete(4, pauses.append)
     assert [2, 2] == pauses
+
+
+def test_calls_that_hang_do_not_make_it_longer(auto_scaling):
+    """A client waits five seconds for each answer."""
+    call, moments, pauses = "complete_lifecycle_action", iter([0.0, 5.0, 12.0]), []
+    for _ in range(2):
+        auto_scaling[1].add_client_error(call, "RequestTimeout", "no answer")
+
+    assert "no answer" in instance(auto_scaling).complete(10, pauses.append, lambda: next(moments))
+    assert [2] == pauses
 
 
 PROTECTION = {"InstanceIds": ["i-1"], "AutoScalingGroupName": "workers", "ProtectedFromScaleIn": True}

@@ -9,7 +9,8 @@ from tests.fake_ec2 import HOOK, FakeEc2
 from tests.support import eventually
 from tests.test_daemon import JOBS, ledger
 
-TERMINATE, COMPLETE = "TerminateInstanceInAutoScalingGroup", "CompleteLifecycleAction"
+LOOK, TERMINATE = "DescribeAutoScalingInstances", "TerminateInstanceInAutoScalingGroup"
+COMPLETE = "CompleteLifecycleAction"
 GIVEN_UP = "instance given up, taking a last look"
 
 
@@ -37,7 +38,7 @@ def test_an_idle_worker_leaves_by_the_exit_protocol(sqs, ec2, daemon):
         assert 0 == it.status()
 
     assert (0, "Terminated", True) == (ec2.desired, ec2.state, ec2.protected)
-    assert ["SetInstanceProtection", TERMINATE, COMPLETE] == [action for action, _ in ec2.calls]
+    assert ["SetInstanceProtection", LOOK, TERMINATE, COMPLETE] == [action for action, _ in ec2.calls]
     assert [1, 3] == sqs.waits[:2], "the first is short, none longer than the idle timeout"
     assert 20 == sqs.waits[-1], "the last look is a full one"
 
@@ -120,15 +121,111 @@ def test_a_drained_worker_is_replaced_and_finishes_its_job_first(sqs, ec2, daemo
     assert "Terminated" == ec2.state
 
 
-def test_a_worker_that_may_not_leave_goes_on_serving(sqs, ec2, daemon):
-    ec2.answers[TERMINATE] = ("AccessDenied", "not authorized")
+@pytest.mark.parametrize(
+    ("call", "answer", "known_as"),
+    [
+        (TERMINATE, ("AccessDenied", "not authorized"), ("error", "denied")),
+        (LOOK, ("AccessDenied", "not authorized"), ("error", "denied")),
+        (TERMINATE, ("Throttling", "Rate exceeded"), ("warning", "failed")),
+        (TERMINATE, ("ScalingActivityInProgress", "busy"), ("warning", "failed")),
+        (TERMINATE, ("ResourceContention", "busy"), ("warning", "failed")),
+        (TERMINATE, "hang", ("warning", "failed")),
+        (LOOK, "hang", ("warning", "failed")),
+    ],
+)
+def test_a_worker_that_may_not_leave_goes_on_serving(call, answer, known_as, sqs, ec2, daemon):
+    ec2.answers[call] = answer
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        eventually(lambda: ec2.count(call))
+        sqs.send_job("note")
+        it.wait_for_ledger("note")
+        told = it.wait_for("instance not given up, staying in service")
+        sqs.send_job("note")
+        it.wait_for_ledger("note", 2)
+
+    assert known_as == (told["level"], told["answer"])
+    assert "InService" == ec2.state
+
+
+def test_a_worker_whose_group_has_a_minimum_goes_on_serving(sqs, ec2, daemon):
+    ec2.minimum = 1
     sqs.longest_wait_s = 1.0
     with daemon(idle_timeout="1s") as it:
         told = it.wait_for("instance not given up, staying in service")
         sqs.send_job("note")
         it.wait_for_ledger("note")
 
-    assert ("error", "denied") == (told["level"], told["answer"])
+    assert ("kept", "the group's minimum size is 1") == (told["answer"], told["detail"])
+    assert (1, "InService") == (ec2.desired, ec2.state)
+
+
+def test_a_worker_that_nobody_wants_any_more_leaves_without_a_decrement(sqs, ec2, daemon):
+    ec2.desired = 0
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        assert 0 == it.status()
+
+    assert (0, "Terminated", 2) == (ec2.desired, ec2.state, ec2.count(TERMINATE))
+
+
+def test_an_answer_that_was_lost_is_made_good_by_what_metadata_says(sqs, ec2, daemon):
+    ec2.desired = 2
+    ec2.answers[TERMINATE] = "lost"
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        assert 0 == it.status()
+
+    assert (1, "Terminated", 1) == (ec2.desired, ec2.state, ec2.count(TERMINATE))
+    assert 20 == sqs.waits[-1], "with a last look"
+
+
+def test_a_hook_that_is_not_there_keeps_no_worker(sqs, daemon):
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s", lifecycle_hook="another") as it:
+        assert 0 == it.status()
+
+    (told,) = it.said("lifecycle action not completed")
+    assert "No active Lifecycle Action" in told["fault"]
+
+
+def test_a_group_that_hangs_at_the_end_keeps_no_worker_for_long(sqs, ec2, daemon):
+    ec2.answers[COMPLETE] = "hang"
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        assert 0 == it.status()
+
+    assert 1 <= ec2.count(COMPLETE) <= 2, "ten seconds of tries that take five each"
+
+
+def test_a_long_run_of_the_last_look_is_finished_under_the_hook(sqs, ec2, daemon, tmp_path):
+    def arrive(action):
+        if action == TERMINATE:
+            sqs.send_job("until")
+
+    ec2.on_call = arrive
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        it.wait_for_ledger("start")
+        eventually(lambda: ec2.state == "Terminating:Wait")
+        it.signal(signal.SIGTERM)
+        it.wait_for("stop requested")
+        assert it.process.poll() is None, "the first TERM lets it finish"
+        assert 0 == ec2.count(COMPLETE)
+        (tmp_path / "ledger.go").touch()
+        assert 0 == it.status()
+
+    assert ["end"] == [line.split()[0] for line in ledger(it)[1:]]
+    assert (0, "Terminated") == (len(sqs.bodies()), ec2.state)
+
+
+def test_unreadable_metadata_ends_no_daemon(sqs, ec2, daemon):
+    ec2.metadata |= {"instance-life-cycle": "spot", "spot/instance-action": "null"}
+    with daemon() as it:
+        it.wait_for("instance metadata does not answer")
+        sqs.send_job("note")
+        it.wait_for("run ended")
+        assert it.process.poll() is None
 
 
 def test_a_dead_metadata_service_and_a_silent_group_delay_no_job(sqs, ec2, daemon):

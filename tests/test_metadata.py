@@ -55,8 +55,21 @@ def test_no_answer_is_one_line():
         Imds({"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"}).instance_id()
 
 
-def test_a_spot_notice_that_cannot_be_read_is_no_answer(ec2):
-    ec2.metadata["spot/instance-action"] = json.dumps({"action": "terminate"})
+UNREADABLE = [
+    "",
+    "<html>",
+    "null",
+    "[]",
+    '"terminate"',
+    '{"action": "terminate"}',
+    '{"action": "terminate", "time": 5}',
+    '{"action": "terminate", "time": "soon"}',
+]
+
+
+@pytest.mark.parametrize("notice", UNREADABLE)
+def test_a_spot_notice_that_cannot_be_read_is_no_answer(notice, ec2):
+    ec2.metadata["spot/instance-action"] = notice
 
     with pytest.raises(NoMetadata, match="instance metadata: "):
         Imds(ec2.environ).spot_action()
@@ -140,6 +153,15 @@ def test_an_outage_is_no_news_and_hides_none(ec2, caplog):
     ec2.imds_works = True
     assert [TargetStateChanged(TargetState.TERMINATED)] == looking.look()
     assert ["instance metadata does not answer", "instance metadata answers again"] == caplog.messages
+
+
+@pytest.mark.parametrize("notice", UNREADABLE)
+def test_a_notice_that_cannot_be_read_hides_no_other_news(notice, ec2):
+    ec2.metadata["instance-life-cycle"] = "spot"
+    ec2.metadata["spot/instance-action"] = notice
+    ec2.metadata["events/recommendations/rebalance"] = "{}"
+
+    assert [TargetStateChanged(TargetState.IN_SERVICE), RebalanceRecommended()] == watch(ec2).look()
 
 
 def test_an_instance_that_is_no_spot_instance_is_not_asked_for_notices(ec2):

@@ -98,8 +98,17 @@ def test_an_answer_that_was_lost_does_not_shrink_the_group_twice(ec2):
     ec2.desired = 3
     ec2.answers["TerminateInstanceInAutoScalingGroup"] = "lost"
 
-    assert ended(ec2).startswith("given up (failed): i-0123, since an earlier attempt")
+    assert ended(ec2).startswith("given up (failed): i-0123, which is ending already")
     assert (2, "Terminated") == (ec2.desired, ec2.state)
+
+
+def test_one_turn_after_another_of_the_failure_unit_does_not_shrink_the_group_twice(ec2):
+    """Each is a process that knows nothing of the one before."""
+    ec2.desired = 3
+    ended(ec2, hook=None)
+
+    assert ended(ec2, hook=None).startswith("given up (failed): i-0123, which is ending already")
+    assert (2, 1) == (ec2.desired, ec2.count("TerminateInstanceInAutoScalingGroup"))
 
 
 def test_what_is_denied_is_not_tried_again(ec2):
@@ -112,8 +121,7 @@ def test_what_is_denied_is_not_tried_again(ec2):
 
 
 def test_an_instance_of_no_group_has_nothing_to_give_up(ec2):
-    text = "Instance Id not found - No managed instance found for instance ID: i-0123"
-    ec2.answers["TerminateInstanceInAutoScalingGroup"] = ("ValidationError", text)
+    ec2.state = None
 
     assert "given up (failed): i-0123 is in no Auto Scaling group" in ended(ec2, hook=None)
 

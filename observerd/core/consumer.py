@@ -255,8 +255,7 @@ class Consumer:
             if each.id in self.running:
                 yield Ignore(each)
             elif self.leases.is_stale(self._polled_at, now):
-                # It comes back by itself. An idle worker waits for that: nobody else would be woken.
-                self._busy_until = max(self._busy_until, now + self.limits.visibility_timeout_s)
+                self._wait_for_what_is_hidden(now)
                 yield Ignore(each, stale=True)
             elif self.phase is Phase.RUNNING and not self._member.parked:
                 yield self._take(each, now)
@@ -268,7 +267,6 @@ class Consumer:
 
     def _take(self, message: Message, now: float) -> Order:
         self._idle_since = None
-        self._member.took_a_message()
         self.running[message.id] = message
         self.leases.take(message, self._polled_at, now)
         self._taken += 1
@@ -279,9 +277,16 @@ class Consumer:
         self._answered(now)
         self._receive_failures += 1
         self._idle_since = None  # An outage is not idleness.
+        if fault is ReceiveFault.UNREACHABLE:
+            # SQS may have handed a message to an answer that nobody got.
+            self._wait_for_what_is_hidden(now)
         self._retry_at = now + backoff_s(RETRY_S, self._receive_failures, RETRY_CAP_S, self._jitter)
         if fault in (ReceiveFault.QUEUE_MISSING, ReceiveFault.DENIED):
             self._wind_down(fault.value, EX_CONFIG, now)
+
+    def _wait_for_what_is_hidden(self, now: float) -> None:
+        """It comes back by itself, and nobody would be woken for it."""
+        self._busy_until = max(self._busy_until, now + self.limits.visibility_timeout_s)
 
     def _finished(self, event: Finished, now: float) -> None:
         del self.running[event.message.id]

@@ -33,6 +33,9 @@ GIVE_UP_RETRY_S, GIVE_UP_RETRY_CAP_S = 30.0, 600.0
 HOLD_EVERY_S = 100.0
 # What was waiting when the daemon came up is started before the client for this call is loaded.
 PROTECT_AFTER_S = 2.0
+# So late, at the most, instance metadata tells what became of an attempt whose answer was lost. No figure is
+# published; to take another's termination for ours costs one more look, and no run.
+UNSURE_S = 600.0
 # An instance is in service some seconds after its daemon: the group waits for EC2's word that it runs.
 PROTECT_RETRY_S, PROTECT_RETRY_CAP_S = 5.0, 600.0
 
@@ -52,7 +55,7 @@ class Membership:
         self.given_up_at = inf
         self._jitter = jitter
         self._state: TargetState | None = None
-        self._unsure = False
+        self._unsure_until = now
         self._give_up_failures = 0
         self._give_up_at = now
         self._hold_at = inf
@@ -76,16 +79,13 @@ class Membership:
         self._served = self._protects
         self._protect_at = now + PROTECT_AFTER_S if self._protects else inf
 
-    def took_a_message(self) -> None:
-        """Whatever terminates this instance from here on, it is not an attempt of ours from before."""
-        self._unsure = False
-
     def gave_up(self, event: GaveUp, now: float) -> None:
         self.asking = False
         if event.answer is GiveUpAnswer.TERMINATING:
             self._end_by_us(now)
             return
-        self._unsure = self._unsure or event.answer is GiveUpAnswer.FAILED
+        if event.answer is GiveUpAnswer.FAILED:
+            self._unsure_until = now + UNSURE_S
         self._give_up_failures += 1
         # A group that keeps this instance on purpose, or a policy, does not change in seconds.
         base_s = GIVE_UP_RETRY_S if event.answer is GiveUpAnswer.FAILED else GIVE_UP_RETRY_CAP_S
@@ -94,7 +94,7 @@ class Membership:
     def is_brought_to(self, state: TargetState, now: float) -> None:
         was_out, self._state = self._state in _OUT_OF_SERVICE, state
         if state is TargetState.TERMINATED and not self.ending:
-            if self.asking or self._unsure:
+            if self.asking or now < self._unsure_until:
                 self._end_by_us(now)
             else:
                 self.terminated, self._hold_at = True, now + HOLD_EVERY_S

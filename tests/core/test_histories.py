@@ -46,6 +46,7 @@ A, B = Message("a", "a#1", "{}"), Message("b", "b#1", "{}")
 A_AGAIN = Message("a", "a#2", "{}", receive_count=2)
 TICK, TERM, NONE = TimeUp(), StopRequested("SIGTERM"), Received()
 DOWN = ReceiveFailed(ReceiveFault.UNREACHABLE, "refused")
+BUSY = ReceiveFailed(ReceiveFault.THROTTLED, "slow down")
 
 
 def got(*messages):
@@ -118,8 +119,8 @@ HISTORIES = {
         ONE,
         (0, TICK, [Poll(1, 1)]),
         (1, NONE, [Poll(1, 20)]),
-        (500, DOWN, []),
-        (500.5, TICK, [Poll(1, 1 * 20)]),
+        (500, BUSY, []),
+        (500.5, TICK, [Poll(1, 20)]),
         (501, NONE, [Poll(1, 20)]),
         (601, NONE, [Exit(0, "idle")]),
     ),
@@ -329,6 +330,33 @@ HISTORIES = {
         (303, done(A), [Poll(1, 20)]),
         (323, NONE, [Exit(0, "idle")]),
     ),
+    "what a receive without an answer may have hidden is waited for": (
+        replace(ONE, visibility_timeout_s=120.0),
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (99, DOWN, []),
+        (99.5, TICK, [Poll(1, 20)]),
+        (119.5, NONE, [Poll(1, 20)]),
+        (219.5, NONE, [Poll(1, 20)]),
+        (319.5, NONE, [Exit(0, "idle")]),
+    ),
+    "what a last look without an answer may have hidden is waited for": (
+        replace(LEAVER, visibility_timeout_s=120.0),
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (102, GaveUp(GiveUpAnswer.TERMINATING), []),
+        (121, DOWN, []),
+        (121.5, TICK, [Poll(1, 20)]),
+        (141.5, NONE, [Poll(1, 20)]),
+        (161.5, NONE, [Poll(1, 20)]),
+        (181.5, NONE, [Poll(1, 20)]),
+        (201.5, NONE, [Poll(1, 20)]),
+        (221.5, NONE, [Hold(), Poll(1, 20)]),
+        (241, got(A_AGAIN), [Start(A_AGAIN)]),
+        (242, done(A_AGAIN), [Poll(1, 20)]),
+        (262, NONE, [Exit(0, "idle")]),
+    ),
     "an outage at the last look is waited out": (
         LEAVER,
         (0, TICK, [Poll(1, 1)]),
@@ -336,7 +364,7 @@ HISTORIES = {
         (101, NONE, [GiveUp(), Poll(1, 20)]),
         (102, GaveUp(GiveUpAnswer.TERMINATING), []),
         (121, NONE, [Poll(1, 20)]),
-        (122, DOWN, []),
+        (122, BUSY, []),
         (122.5, TICK, [Poll(1, 20)]),
         (142.5, NONE, [Exit(0, "idle")]),
     ),
@@ -383,6 +411,27 @@ HISTORIES = {
         (106, TERMINATED, []),
         (121, NONE, [Poll(1, 20)]),
         (141, NONE, [Exit(0, "idle")]),
+    ),
+    "late metadata tells of such an attempt, though a message came in between": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (106, GaveUp(GiveUpAnswer.FAILED, "no answer"), []),
+        (107, got(A), [Start(A)]),
+        (150, TERMINATED, []),
+        (160, done(A), [Poll(1, 20)]),
+        (180, NONE, [Exit(0, "idle")]),
+    ),
+    "a termination long after such an attempt is somebody else's": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (101, NONE, [GiveUp(), Poll(1, 20)]),
+        (106, GaveUp(GiveUpAnswer.FAILED, "no answer"), []),
+        (107, got(A), [Start(A)]),
+        (707, TERMINATED, []),
+        (708, done(A), [Exit(0, "terminated by the group")]),
     ),
     "a spot notice ends the job, and kills it twenty seconds before the end": (
         Limits(slots=1, visibility_timeout_s=3_000.0, grace_s=600.0),

@@ -48,8 +48,8 @@ MUTANTS = {
     ),
     "takes a running job for idleness": (
         consumer,
-        "        self._idle_since = None\n        self._member.took",
-        "        self._member.took",
+        "        self._idle_since = None\n        self.running[",
+        "        self.running[",
     ),
     "polls out of service": (
         consumer,
@@ -129,8 +129,8 @@ BY_HISTORY = {
     ),
     "leaves before what it left alone is back": (
         consumer,
-        "self._busy_until = max(self._busy_until, now + self.limits.visibility_timeout_s)",
-        "pass",
+        "                self._wait_for_what_is_hidden(now)\n                yield",
+        "                yield",
         partial(play, "an idle worker waits for what it left alone"),
     ),
     "extends what is lost": (
@@ -169,9 +169,21 @@ BY_HISTORY = {
         "return Start(message)",
         partial(play, "a success whose delete failed is deleted and not run again"),
     ),
+    "leaves although a receive without an answer may hide a message": (
+        consumer,
+        "nobody got.\n            self._wait_for_what_is_hidden(now)\n",
+        "nobody got.\n            pass\n",
+        partial(play, "what a last look without an answer may have hidden is waited for"),
+    ),
+    "takes late news of our own termination for somebody else's": (
+        membership,
+        "            self._unsure_until = now + UNSURE_S\n",
+        "            self._unsure_until = now + 1.0\n",
+        partial(play, "late metadata tells of such an attempt, though a message came in between"),
+    ),
     "takes our own termination for somebody else's": (
         membership,
-        "            if self.asking or self._unsure:\n",
+        "            if self.asking or now < self._unsure_until:\n",
         "            if self.asking:\n",
         partial(play, "a termination whose answer was lost is its own, with a last look"),
     ),

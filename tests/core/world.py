@@ -49,6 +49,8 @@ LIMIT_S = 43_200
 # The template's hook waits 300 s: two heartbeats may fail.
 HOOK_S = 100
 SPOT_MARGIN_S = 20
+# How late metadata may tell of an attempt whose answer was lost.
+UNSURE_S = 600
 OUT_OF_SERVICE = {TargetState.STANDBY, TargetState.DETACHED, TargetState.WARMED}
 EPSILON_S = 1e-6
 
@@ -89,7 +91,7 @@ class World(RuleBasedStateMachine):
         self.status = 0
         self.asked_to_give_up = False
         self.attempts = []
-        self.unsure = False
+        self.unsure_until = start
         self.given_up = self.terminated = False
         self.ending_at = None
         self.held_at = None
@@ -143,6 +145,10 @@ class World(RuleBasedStateMachine):
     @property
     def ending(self):
         return self.given_up or self.terminated
+
+    @property
+    def is_unsure(self):
+        return self.now < self.unsure_until
 
     @property
     def parked(self):
@@ -207,7 +213,6 @@ class World(RuleBasedStateMachine):
         assert shrink is (Shrink.IF_ALLOWED if self.now >= self.old_at else Shrink.ALWAYS)
 
     def _take(self, message):
-        self.unsure = False
         assert message.id not in self.running
         self.running[message.id] = message
         self.taken_at[message.id] = self.now
@@ -321,7 +326,8 @@ class World(RuleBasedStateMachine):
     def receiving_fails(self, fault):
         self.poll = None
         self.answered_at = self.now if self.answered_at is None else self.answered_at
-        self.disturbed_at = self.now
+        hidden_s = self.limits.visibility_timeout_s if fault is ReceiveFault.UNREACHABLE else 0.0
+        self.disturbed_at = max(self.disturbed_at, self.now + hidden_s)
         if fault is ReceiveFault.DENIED:
             self.stopping, self.status = True, 78
         self.happens(ReceiveFailed(fault, "planned"))
@@ -360,7 +366,8 @@ class World(RuleBasedStateMachine):
     @rule(answer=st.sampled_from(GiveUpAnswer))
     def the_group_answers(self, answer):
         self.asked_to_give_up = False
-        self.unsure = self.unsure or answer is GiveUpAnswer.FAILED
+        if answer is GiveUpAnswer.FAILED:
+            self.unsure_until = self.now + UNSURE_S
         if answer is GiveUpAnswer.TERMINATING:
             self._ends(by_us=True)
         self.happens(GaveUp(answer))
@@ -388,7 +395,7 @@ class World(RuleBasedStateMachine):
     )
     def something_happens_to_the_instance(self, what, chance, data):
         # An attempt of ours whose answer is on its way, or was lost, is often seen here first.
-        if what == "terminated" and (self.asked_to_give_up or self.unsure or self.ending):
+        if what == "terminated" and (self.asked_to_give_up or self.is_unsure or self.ending):
             self._is_terminated()
         elif what == "state" and (chance == 0 or self.parked):
             self._is_brought_to(data.draw(st.sampled_from([TargetState.IN_SERVICE, *OUT_OF_SERVICE])))
@@ -420,7 +427,7 @@ class World(RuleBasedStateMachine):
     def _is_terminated(self):
         self.target = TargetState.TERMINATED
         if not self.ending:
-            self._ends(by_us=self.asked_to_give_up or self.unsure)
+            self._ends(by_us=self.asked_to_give_up or self.is_unsure)
         self.happens(TargetStateChanged(TargetState.TERMINATED))
 
     @precondition(lambda self: not self.exit)
