@@ -21,14 +21,17 @@ class Broken(Exception):
 PROMISES = {
     "lost": "no run is lost",
     "deleted": "no message is deleted without success or evidence",
-    "twice": "no job runs twice at once",
+    "twice": "no run, and no job whose runs may not overlap, runs twice at once",
     "dropped": "a worker that leaves by itself leaves no message in its hands",
     "outlives": "no instance outlives its work by more than the idle time and the leak bound",
     "unattended": "no message waits with nobody awake beyond the Wake alarm's bound",
     "relied": "no message is left to the Wake alarm when its producer saw a worker wanted",
     "oscillates": "the desired capacity is never lowered over what waits or runs",
     "killed": "scaling in ends no instance that works or takes work",
+    "vain": "instances are not started in vain over and over",
 }
+# So many in an hour may leave without having been given a message: trouble makes some.
+IN_VAIN_AT_MOST, IN_VAIN_WITHIN_S = 8, 3_600.0
 
 
 @dataclass(slots=True)
@@ -49,10 +52,16 @@ class Run:
     run_id: str
     job: str
     scheduled_at: float
+    overlaps: bool = False
     message_ids: set[str] = field(default_factory=set)
     attempts: list[Attempt] = field(default_factory=list)
     ended_as: str | None = None
     """The last word on it: one of ENDINGS."""
+
+    @property
+    def alone(self) -> str:
+        """Of what shares this, one process may run at a time."""
+        return self.run_id if self.overlaps else self.job
 
     @property
     def delay_s(self) -> float | None:
@@ -76,23 +85,33 @@ class Books:
     strict: bool
     """Whether a broken promise ends the history; otherwise it is only counted in the runs."""
     max_lateness_s: float
+    grows_blindly: bool
+    """Whether Grow cannot tell a busy worker from one whose job holds back the next: with one slot each."""
     runs: dict[str, Run] = field(default_factory=dict)
     running: dict[str, list[str]] = field(default_factory=dict)
-    """By job: who runs it now, which may be a process whose worker has forgotten it."""
+    """By Run.alone: who runs it now, which may be a process whose worker has forgotten it."""
     _run_of: dict[str, Run] = field(default_factory=dict)
     _buried: set[str] = field(default_factory=set)
     condemned: set[str] = field(default_factory=set)
     """Instances that ought to have been protected when scaling in chose them."""
     _relied: set[str] = field(default_factory=set)
     _left: set[str] = field(default_factory=set)
+    _given: set[str] = field(default_factory=set)
+    """Instances that have been given a message."""
+    _in_vain: list[float] = field(default_factory=list)
+    """When others were gone, of late."""
 
     # ---- what is told
 
-    def due(self, job: str, scheduled_at: float, instant: str) -> str:
+    def due(self, job: str, scheduled_at: float, instant: str, *, overlaps: bool) -> str:
         """The run's id."""
         run_id = run_id_of(job, instant)
-        self.runs[run_id] = Run(run_id, job, scheduled_at)
+        self.runs[run_id] = Run(run_id, job, scheduled_at, overlaps)
         return run_id
+
+    def is_due(self, job: str, instant: str) -> bool:
+        """Whether there is such a run already."""
+        return run_id_of(job, instant) in self.runs
 
     def sent(self, run_id: str, message_id: str) -> None:
         run = self.runs[run_id]
@@ -113,14 +132,24 @@ class Books:
         self.clock.note("queue", f"hands {message_id} to {holder}")
         if self.strict and holder in self._left:
             raise Broken("dropped", f"{message_id} is handed to {holder}, which has left")
+        self._given.add(holder.partition(".")[0])
 
     def left(self, holder: str) -> None:
         """A worker has left by itself."""
         self._left.add(holder)
 
+    def gone(self, instance_id: str) -> None:
+        """That instance is no more."""
+        if instance_id in self._given:
+            return
+        now = self.clock.now
+        self._in_vain = [at for at in self._in_vain if now - at < IN_VAIN_WITHIN_S] + [now]
+        if self.strict and not self.grows_blindly and len(self._in_vain) > IN_VAIN_AT_MOST:
+            raise Broken("vain", f"{instance_id} is the {len(self._in_vain)}th in an hour to find nothing")
+
     def started(self, message_id: str, holder: str) -> None:
         run = self._run_of[message_id]
-        beside = self.running.setdefault(run.job, [])
+        beside = self.running.setdefault(run.alone, [])
         if beside and self.strict:
             raise Broken("twice", f"{run.job} is started on {holder} while it runs on {beside[0]}")
         if self.strict and holder.partition(".")[0] in self.condemned:
@@ -132,7 +161,7 @@ class Books:
     def ended(self, message_id: str, holder: str, how: str) -> None:
         """The process of that holder has ended: see Attempt.how."""
         run = self._run_of[message_id]
-        self.running[run.job].remove(holder)
+        self.running[run.alone].remove(holder)
         attempt = next(each for each in run.attempts if each.holder == holder and each.ended_at is None)
         attempt.ended_at, attempt.how = self.clock.now, how
         if run.successes and run.ended_as == "lost":

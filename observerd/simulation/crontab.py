@@ -33,6 +33,11 @@ class Schedule:
 
     expression: str
     job: str
+    overlaps: bool = False
+    """Whether its runs may run at once: overlap = allow."""
+
+    def __str__(self) -> str:
+        return f"{self.expression} {self.job}" + (" (runs may overlap)" if self.overlaps else "")
 
 
 def read_crontab(text: str) -> tuple[Schedule, ...]:

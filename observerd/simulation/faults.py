@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from observerd.simulation.crontab import Schedule, instants
+from observerd.simulation.stack import Stack
 
 DAY_S = 86_400.0
 # 2026-11-23, a Monday, 00:00 UTC. No history depends on the day it is made.
@@ -30,6 +31,10 @@ KINDS = {
     "lost-answers": Kind("a call is carried out, but its answer is lost", 0.6, 60, 1_800),
     "empty-answers": Kind("a receive finds nothing although a message waits", 0.3, 60, 900),
     "group-down": Kind("Auto Scaling throttles every call", 0.5, 10, 900),
+    "group-hangs": Kind("Auto Scaling answers no call", 0.3, 2, 300),
+    "give-up-denied": Kind("no worker may terminate itself", 0.2, 300, 3_600),
+    "metadata-silent": Kind("the instance metadata does not answer", 0.4, 5, 900),
+    "message-at-exit": Kind("messages are sent just as the next workers give themselves up", 0.8),
     "wake-fails": Kind("the producer cannot wake the group", 0.5, 60, 3_600),
     "producer-fails": Kind("the producer fails before or after it has sent", 0.5, 30, 900),
     "fires-twice": Kind("the scheduler delivers every event twice", 0.3, 60, 3_600),
@@ -46,8 +51,12 @@ KINDS = {
     "crash": Kind("the daemon is killed", 0.6),
     "hang": Kind("the daemon's main thread stands still", 0.4, 5, 600),
     "crash-loop": Kind("the daemon dies at every start", 0.2),
-    "bad-jobs": Kind("jobs fail, hang or ignore TERM", 0.6, 600, 7_200),
+    "bad-jobs": Kind("jobs fail, hang or ignore TERM (and now and then at any time)", 0.6, 600, 7_200),
     "ended-by-hand": Kind("a person ends an instance", 0.3),
+    "given-up-by-hand": Kind("a person calls `observerd terminate`", 0.2),
+    "standby-by-hand": Kind("a person puts an instance into standby", 0.2, 60, 1_800),
+    "minimum-by-hand": Kind("a person raises the group's minimum to 1", 0.2, 600, 7_200),
+    "hook-deleted": Kind("the lifecycle hook is not there", 0.2, 600, 7_200),
     "shrunk-by-hand": Kind("a person sets the desired capacity to 0", 0.3),
     "restarted-by-hand": Kind("a person restarts the daemon", 0.2),
     "reloaded-by-hand": Kind("a person has the daemon reload its configuration", 0.2),
@@ -57,8 +66,9 @@ KINDS = {
 # Faults of the network and of services: no worker dies of them, and no receive misses what waits.
 OUTSIDE = frozenset(
     {
-        "queue-down", "queue-hangs", "slow-calls", "lost-answers", "group-down", "wake-fails",
-        "producer-fails", "fires-twice", "late-metrics", "launch-fails", "dead-letter-denied", "bad-jobs",
+        "queue-down", "queue-hangs", "slow-calls", "lost-answers", "group-down", "group-hangs",
+        "give-up-denied", "metadata-silent", "message-at-exit", "wake-fails", "producer-fails", "fires-twice",
+        "late-metrics", "launch-fails", "dead-letter-denied", "bad-jobs", "minimum-by-hand",
         "reloaded-by-hand",
     }
 )  # fmt: skip
@@ -94,6 +104,9 @@ class Plan:
     faults: tuple[Fault, ...] = ()
     job_s: float = 120.0
     """The median run time of a job."""
+    slots: int = Stack().slots
+    jobs_fail: bool = False
+    """Whether a job fails now and then, with no fault of anybody else's."""
     start: float = EPOCH
 
     @property
@@ -101,10 +114,10 @@ class Plan:
         """After it no schedule fires and no fault begins."""
         return self.start + self.days * DAY_S
 
-    def due(self) -> list[tuple[float, str]]:
-        """Every run: its instant and its job."""
-        runs = [(at, line.job) for line in self.schedules for at in instants(line, self.start, self.end)]
-        return sorted(runs)
+    def due(self) -> list[tuple[float, Schedule]]:
+        """Every run: its instant and its schedule."""
+        runs = [(at, line) for line in self.schedules for at in instants(line, self.start, self.end)]
+        return sorted(runs, key=lambda run: (run[0], run[1].job))
 
     def draw(self, *names: object) -> random.Random:
         """The random source of one thing in this history, the same whatever else happens in it."""
@@ -115,7 +128,11 @@ def draw_plan(
     seed: int, days: float, schedules: tuple[Schedule, ...], kinds: Collection[str], job_s: float = 120.0
 ) -> Plan:
     """One seed's plan; without schedules, with a crontab of its own."""
-    bare = Plan(seed, days, schedules or made_up(Plan(seed, days, ()).draw("crontab")), job_s=job_s)
+    bare = Plan(seed, days, schedules, job_s=job_s, jobs_fail="bad-jobs" in kinds)
+    if not schedules:
+        # With one slot a burst is soon more than one worker can do.
+        slots = bare.draw("slots").choice((1, Stack().slots))
+        bare = replace(bare, schedules=made_up(bare.draw("crontab")), slots=slots)
     return replace(bare, faults=tuple(sorted(_faults(bare, kinds))))
 
 
@@ -125,13 +142,16 @@ def made_up(draw: random.Random) -> tuple[Schedule, ...]:
     minute = draw.randrange(60)
     candidates = (
         f"{minute} {hour} * * *",
-        f"*/{draw.choice((2, 3, 4, 5, 6))} {hour} * * *",
+        f"*/{draw.choice((1, 2, 3, 4, 5, 6))} {hour} * * *",
         f"{minute}-{min(59, minute + draw.randrange(4))} {draw.randrange(24)} * * *",
         f"{draw.randrange(60)} */{draw.choice((4, 6, 8))} * * *",
         f"{minute},{(minute + draw.choice((3, 4, 5))) % 60} {draw.randrange(24)} * * *",
     )
     chosen = draw.sample(candidates, draw.choice((1, 2, 2, 3)))
-    return tuple(Schedule(expression, f"job-{number}") for number, expression in enumerate(chosen, 1))
+    return tuple(
+        Schedule(expression, f"job-{number}", overlaps=draw.random() < 0.3)  # noqa: PLR2004 some
+        for number, expression in enumerate(chosen, 1)
+    )
 
 
 def _faults(plan: Plan, kinds: Iterable[str]) -> Iterator[Fault]:
@@ -146,7 +166,7 @@ def _faults(plan: Plan, kinds: Iterable[str]) -> Iterator[Fault]:
             yield _fault(plan, kind, due, draw)
 
 
-def _fault(plan: Plan, kind: str, due: list[tuple[float, str]], draw: random.Random) -> Fault:
+def _fault(plan: Plan, kind: str, due: list[tuple[float, Schedule]], draw: random.Random) -> Fault:
     low_s, high_s = KINDS[kind].low_s, KINDS[kind].high_s
     # Trouble at rest shows nothing: most faults come while there is something to break.
     near = draw.choice(due)[0] - plan.start + draw.uniform(-120.0, 600.0) if due else 0.0

@@ -65,6 +65,10 @@ class Figures:
         30.0, "Auto Scaling guide, health checks: EC2 status checks come every minute"
     )
     health_check_high_s: float = _figure(150.0, "as health_check_low_s, and the group's own turn")
+    metadata_lag_s: float = _figure(
+        10.0,
+        "from a change in Auto Scaling to instance metadata (not published; assumed)",
+    )
     spot_notice_s: float = _figure(120.0, "EC2 guide, Spot interruption notices: two minutes")
     billed_at_least_s: float = _figure(60.0, "EC2 prices: by the second, a minute at least")
     instance_price_h: float = _figure(0.0168, "EC2 prices, t4g.small On-Demand in us-east-1")

@@ -22,6 +22,7 @@ HOOK_TIMEOUTS_AT_MOST, HOOK_AT_MOST_S = 100, 172_800.0
 class State(Enum):
     PENDING = "Pending"
     IN_SERVICE = "InService"
+    STANDBY = "Standby"
     WAITING = "Terminating:Wait"
     ENDING = "Terminating:Proceed"
     GONE = "Terminated"
@@ -36,8 +37,8 @@ class Software(Protocol):
 
     def boot(self) -> None: ...
     def in_service(self) -> None: ...
-    def terminating(self) -> None:
-        """The group is ending the instance; a hook may keep it for a while."""
+    def brought_to_another_state(self) -> None:
+        """The group is ending the instance (a hook may keep it for a while), or puts it aside, or back."""
 
     def shut_down(self) -> None:
         """The operating system stops: TERM for everything."""
@@ -67,6 +68,9 @@ class Software(Protocol):
 
     def drain(self) -> None:
         """A person has the program finish what it does, and leave."""
+
+    def terminate(self) -> None:
+        """A person ends the instance from inside."""
 
     def taken_back(self) -> None:
         """EC2 says that it takes the Spot instance back two minutes from now."""
@@ -105,6 +109,7 @@ class Rules:
 
     max_size: int
     hook_timeout_s: float | None
+    min_size: int = 0
 
 
 @dataclass(slots=True)
@@ -141,7 +146,7 @@ class Group:
 
     def set_desired(self, capacity: int, who: str) -> None:
         """Raises Refusal."""
-        if not 0 <= capacity <= self.rules.max_size:
+        if not self.rules.min_size <= capacity <= self.rules.max_size:
             raise Refusal("ValidationError")
         if capacity < self.desired:
             self._too_low = self._too_low or who in EXCUSED
@@ -150,9 +155,9 @@ class Group:
 
     def terminate(self, instance: Instance, who: str, *, decrement: bool) -> None:
         """TerminateInstanceInAutoScalingGroup, which does not mind protection. Raises Refusal."""
-        if instance.state not in (State.PENDING, State.IN_SERVICE):
+        if instance.state not in (State.PENDING, State.IN_SERVICE, State.STANDBY):
             raise Refusal("ScalingActivityInProgress")
-        if decrement and self.desired == 0:
+        if decrement and self.desired <= self.rules.min_size:
             raise Refusal("ValidationError")
         if decrement:
             self._become(self.desired - 1, who)
@@ -161,7 +166,7 @@ class Group:
 
     def protect(self, instance: Instance) -> None:
         """Raises Refusal unless it is in service."""
-        if instance.state is not State.IN_SERVICE:
+        if instance.state not in (State.IN_SERVICE, State.STANDBY):
             raise Refusal("ValidationError")
         instance.protected = instance.was_protected = True
 
@@ -183,6 +188,33 @@ class Group:
         if instance.state is not State.WAITING:
             raise Refusal("ValidationError")
         self._proceed(instance, "its hook is completed")
+
+    def enter_standby(self, instance: Instance, *, decrement: bool) -> None:
+        """Raises Refusal unless it is in service."""
+        if instance.state is not State.IN_SERVICE or (decrement and self.desired <= self.rules.min_size):
+            raise Refusal("ValidationError")
+        instance.state = State.STANDBY
+        self.clock.note(instance.id, "in standby")
+        if decrement:
+            self._become(self.desired - 1, "a person")
+        instance.software.brought_to_another_state()
+        self._react()
+
+    def exit_standby(self, instance: Instance) -> None:
+        """Its place is made again. Raises Refusal when it is not there, or when there is no room for it."""
+        if instance.state is not State.STANDBY or self.desired >= self.rules.max_size:
+            raise Refusal("ValidationError")
+        instance.state, instance.in_service_at = State.IN_SERVICE, self.clock.now
+        self.clock.note(instance.id, "back in service")
+        self._become(self.desired + 1, "a person")
+        instance.software.brought_to_another_state()
+
+    def set_minimum(self, size: int) -> None:
+        """By a person."""
+        self.rules.min_size = size
+        self.clock.note("group", f"minimum size {size}")
+        if self.desired < size:
+            self._become(size, "a person")
 
     # ---- what the world does to it
 
@@ -297,7 +329,7 @@ class Group:
         self.clock.after(in_s, self._enter_service, instance)
 
     def _booted(self, instance: Instance) -> None:
-        if instance.state in (State.PENDING, State.IN_SERVICE, State.WAITING):
+        if instance.state in (State.PENDING, State.IN_SERVICE, State.STANDBY, State.WAITING):
             instance.runs = True
             instance.software.boot()
 
@@ -338,7 +370,7 @@ class Group:
             instance.state = State.WAITING
             instance.hook_began_at = self.clock.now
             self.heartbeat(instance)
-            instance.software.terminating()
+            instance.software.brought_to_another_state()
         self._react()
 
     def _hook_is_over(self, instance: Instance) -> None:
@@ -360,11 +392,12 @@ class Group:
         instance.state, instance.gone_at, instance.runs = State.GONE, self.clock.now, False
         self.clock.note(instance.id, "gone")
         instance.software.die()
+        self.books.gone(instance.id)
         self.stirred()
 
     def _found_dead(self, instance: Instance) -> None:
         # The hook waits for nobody here: it runs out by itself.
-        if instance.state in (State.PENDING, State.IN_SERVICE):
+        if instance.state in (State.PENDING, State.IN_SERVICE, State.STANDBY):
             self._end(instance, "found dead by the health check")
 
 

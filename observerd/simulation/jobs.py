@@ -8,9 +8,18 @@ from observerd.core.job import Job
 
 # A run's time spreads around the median by this much (sigma of the log-normal).
 SPREAD = 0.6
-FAIL_SHARE, HANG_SHARE, DEAF_SHARE = 0.03, 0.005, 0.05
-# In a time of bad jobs.
-BAD_FAIL_SHARE, BAD_HANG_SHARE, BAD_DEAF_SHARE = 0.35, 0.2, 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What share of the attempts fails, hangs for ever, or ignores TERM."""
+
+    fail: float = 0.0
+    hang: float = 0.0
+    deaf: float = 0.0
+
+
+WELL, USUAL, BAD = Health(), Health(fail=0.03, hang=0.005, deaf=0.05), Health(fail=0.35, hang=0.2, deaf=0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +44,13 @@ def job_of(name: str, median_s: float, max_lateness_s: float) -> Job:
     )
 
 
-def behaviour(draw: random.Random, median_s: float, *, bad: bool) -> Behaviour:
-    fail, hang, deaf = (BAD_FAIL_SHARE, BAD_HANG_SHARE, BAD_DEAF_SHARE) if bad else (
-        FAIL_SHARE, HANG_SHARE, DEAF_SHARE,
-    )  # fmt: skip
+def behaviour(draw: random.Random, median_s: float, health: Health) -> Behaviour:
     run_s = median_s * exp(draw.gauss(0.0, SPREAD))
     chance = draw.random()
     return Behaviour(
-        run_s=float("inf") if chance < hang else run_s,
-        exit_code=0 if chance >= hang + fail else draw.choice((1, 1, 1, 64)),
-        is_deaf=draw.random() < deaf,
+        run_s=float("inf") if chance < health.hang else run_s,
+        # 64 is one of those that forbid another attempt.
+        exit_code=0 if chance >= health.hang + health.fail else draw.choice((1, 1, 1, 64)),
+        is_deaf=draw.random() < health.deaf,
         tidy_s=draw.uniform(0.05, 5.0),
     )

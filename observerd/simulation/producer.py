@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from observerd.core.request import deduplication_id
 from observerd.simulation.books import Books, body_of
 from observerd.simulation.clock import Clock
+from observerd.simulation.crontab import Schedule
 from observerd.simulation.figures import Figures
 from observerd.simulation.group import Group
 from observerd.simulation.queue import Queue
@@ -24,6 +25,8 @@ class Event:
     run_id: str
     job: str
     instant: str
+    group: str
+    """SQS hands out one message of it at a time."""
     attempts: int = 0
 
 
@@ -43,13 +46,20 @@ class Producer:
     cannot_wake: bool = False
     fires_twice: bool = False
 
-    def due(self, job: str, instant: str) -> None:
+    def due(self, line: Schedule, instant: str) -> None:
         """The schedule's instant has come."""
-        event = Event(self.books.due(job, self.clock.now, instant), job, instant)
+        run_id = self.books.due(line.job, self.clock.now, instant, overlaps=line.overlaps)
+        group = run_id if line.overlaps else line.job
+        event = Event(run_id, line.job, instant, group)
         self.clock.after(self.draw.uniform(0.0, self.figures.scheduler_precision_s), self._invoke, event)
         if self.fires_twice or self.draw.random() < self.figures.scheduler_twice_share:
-            twin = Event(event.run_id, job, instant)
+            twin = replace(event)
             self.clock.after(self.draw.uniform(0.0, self.figures.scheduler_precision_s), self._invoke, twin)
+
+    def send_now(self, line: Schedule, instant: str) -> None:
+        """A person invokes the function."""
+        run_id = self.books.due(line.job, self.clock.now, instant, overlaps=line.overlaps)
+        self._handle(Event(run_id, line.job, instant, run_id if line.overlaps else line.job))
 
     def _invoke(self, event: Event) -> None:
         event.attempts += 1
@@ -68,7 +78,7 @@ class Producer:
 
         def arrive() -> None:
             key = deduplication_id(event.job, event.instant)
-            self.books.sent(event.run_id, self.queue.send(body, event.job, key))
+            self.books.sent(event.run_id, self.queue.send(body, event.group, key))
 
         def sent(_: object) -> None:
             if self.fails:

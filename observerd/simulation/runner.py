@@ -19,7 +19,7 @@ from observerd.simulation.clock import Clock
 from observerd.simulation.jobs import Behaviour
 from observerd.simulation.queue import Queue, Refused
 from observerd.simulation.stack import Stack
-from observerd.simulation.wire import Limit, Wire
+from observerd.simulation.wire import Limit, Troubles, Wire
 
 # observerd/aws.py: the settler's client.
 SETTLE = Limit(10.0, 3)
@@ -37,12 +37,16 @@ class Surroundings:
     books: Books
     stack: Stack
     spot_notice_s: float
+    metadata_lag_s: float
     queue: Queue
     draw: random.Random
     jobs: Mapping[str, Job]
     behave: Callable[[Run], Behaviour]
     bury: Callable[[Message, Mapping[str, Attribute]], None]
     """Puts a copy into the dead-letter queue."""
+    troubles: Troubles
+    gives_up: Callable[[], None]
+    """Called when a worker begins to give its instance up."""
 
 
 class Life:

@@ -40,7 +40,7 @@ class SeedWorld(World):
         """The same run takes as long as in our design."""
         run = self.books.run_of(message.id)
         draw = self.plan.draw("job", run.run_id, 1)
-        return behaviour(draw, self.plan.job_s, bad=self.bad_jobs > 0)
+        return behaviour(draw, self.plan.job_s, self.health())
 
     def _stack(self) -> Stack:
         return replace(super()._stack(), retention_s=RETENTION_S, max_size=1)
@@ -90,7 +90,7 @@ class Script:
     def in_service(self) -> None:
         """It does not know of its group."""
 
-    def terminating(self) -> None:
+    def brought_to_another_state(self) -> None:
         """As in_service."""
 
     def shut_down(self) -> None:
@@ -126,6 +126,9 @@ class Script:
 
     def drain(self) -> None:
         """Nor to ask anything of."""
+
+    def terminate(self) -> None:
+        """Nor a command to call."""
 
     def taken_back(self) -> None:
         """It does not look."""

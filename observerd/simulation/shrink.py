@@ -33,6 +33,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         for begin in range(0, count, width):
             yield replace(plan, faults=plan.faults[:begin] + plan.faults[begin + width :])
         width //= 2
+    if plan.jobs_fail:
+        yield replace(plan, jobs_fail=False)
     if len(plan.schedules) > 1:
         for gone in range(len(plan.schedules)):
             yield replace(plan, schedules=plan.schedules[:gone] + plan.schedules[gone + 1 :])

@@ -40,7 +40,7 @@ class Stack:
     hook_timeout_s: float = 300.0
     warm_up_s: float = 180.0
     producer_retries: int = 2
-    alarm_metrics: int = 17
+    alarm_metrics: int = 18
     """How many metrics the alarms of observerd.yaml are billed for, with one schedule's Missed."""
     # packaging/systemd/observerd.service
     watchdog_s: float = 60.0
@@ -59,11 +59,12 @@ def wake(point: Point) -> float | None:
     return point.waiting if point.desired < 1 else 0.0
 
 
-def grow(point: Point) -> float | None:
-    """IF(desired > 0, waiting / desired, 0)."""
-    if point.waiting is None:
+def grow(point: Point, slots: int) -> float | None:
+    """IF(desired > 0, IF(running < desired * slots * 0.75, 0, waiting / desired), 0)."""
+    if point.waiting is None or point.running is None:
         return None
-    return point.waiting / point.desired if point.desired > 0 else 0.0
+    is_busy = point.running >= point.desired * slots * 0.75
+    return point.waiting / point.desired if point.desired > 0 and is_busy else 0.0
 
 
 def leak(point: Point) -> float | None:
@@ -75,6 +76,8 @@ def alarms(stack: Stack) -> tuple[Alarm, ...]:
     """Wake, Grow and Leak."""
     return (
         Alarm("Wake", wake, lambda value: value >= 1, 1),
-        Alarm("Grow", grow, lambda value: value > stack.backlog_per_worker, 3),
+        Alarm(
+            "Grow", lambda point: grow(point, stack.slots), lambda value: value > stack.backlog_per_worker, 3
+        ),
         Alarm("Leak", leak, lambda value: value >= 1, 60),
     )

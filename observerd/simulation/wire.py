@@ -38,6 +38,8 @@ class Troubles:
     hangs: set[str] = field(default_factory=set)
     slow: int = 0
     lossy: int = 0
+    denies_give_up: int = 0
+    silent_metadata: int = 0
 
 
 @dataclass(slots=True)

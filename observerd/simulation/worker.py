@@ -46,7 +46,7 @@ from observerd.simulation.group import Group, Instance, State
 from observerd.simulation.queue import Refused
 from observerd.simulation.runner import Life, Surroundings
 from observerd.simulation.stack import Stack
-from observerd.simulation.wire import Limit, Refusal, Wire
+from observerd.simulation.wire import Limit, NoAnswer, Refusal, Wire
 
 # observerd/aws.py: what each client waits for an answer, and how often it asks.
 POLL, EXTEND, GROUP = Limit(30.0), Limit(5.0), Limit(5.0)
@@ -56,8 +56,8 @@ GRACE_S = 35.0
 ORPHAN_S = 0.2
 # The Stalled alarm has rung after twenty minutes, and somebody has got up.
 PERSON_S = 3_600.0
-# observerd/metadata.py: how often the instance metadata is looked at.
-LOOK_EVERY_S = 5.0
+# observerd/metadata.py: how often the instance metadata is looked at, and what it is waited for.
+LOOK_EVERY_S, METADATA_S = 5.0, 3.0
 # A daemon in a crash loop lives this long.
 LOOP_LIFE_S = 3.0
 
@@ -108,11 +108,14 @@ class Worker:
         self._loops = False
         self._hung = 0
         self._leaves = False
-        self._has_tried = False
         self._gone_at: float | None = None
         self._rebalance = False
         self._heard: set[str] = set()
-        """What this daemon has been told of the metadata."""
+        """What this daemon has been told of the metadata, its state apart."""
+        self._state: TargetState | None = None
+        """What this daemon was last told of that."""
+        self._knows_itself = False
+        """Whether this daemon has ever read the instance's id."""
         self._back_at = 0.0
         # A monotonic clock counts from the boot, and no clock of the world's reads the same.
         self._offset_s = instance.launched_at - 100.0
@@ -128,8 +131,9 @@ class Worker:
     def in_service(self) -> None:
         """Nobody tells the instance: it has to ask."""
 
-    def terminating(self) -> None:
-        self._look_soon()
+    def brought_to_another_state(self) -> None:
+        lag_s = self._world.draw.uniform(0.0, self._world.metadata_lag_s)
+        self._clock.after(lag_s, self._look_soon)
 
     def taken_back(self) -> None:
         self._gone_at = self._clock.now + self._world.spot_notice_s
@@ -152,7 +156,7 @@ class Worker:
         self._lives.clear()
 
     def serves(self) -> bool:
-        if self._leaves or self._instance.state in (State.ENDING, State.GONE):
+        if self._leaves or self._instance.state in (State.STANDBY, State.ENDING, State.GONE):
             return False
         coming = not self._instance.runs and not self.never_ready
         return coming or self._restarting or (self._consumer is not None and self._consumer.phase == 0)
@@ -194,6 +198,15 @@ class Worker:
     def drain(self) -> None:
         self._tell(DrainRequested("a person"))
 
+    def terminate(self) -> None:
+        """As `observerd terminate`: a daemon that runs finishes its jobs and completes the hook."""
+        runs = self._consumer is not None
+        self._call_group(
+            lambda: self._terminate("a person", Shrink.IF_ALLOWED),
+            lambda _: None if runs else self._complete(),
+            lambda _: None,
+        )
+
     # ---- the watch on the instance metadata
 
     def _look_soon(self) -> None:
@@ -201,20 +214,35 @@ class Worker:
 
     def _look(self, age: int) -> None:
         """Tell what is new, the most urgent first; to a daemon that has just started all of it is."""
-        for name, event in self._metadata().items():
-            if age == self._age and name not in self._heard:
+        if age != self._age:
+            return
+        if self._world.troubles.silent_metadata:
+            self._clock.after(LOOK_EVERY_S, self._look, age)
+            return
+        self._knows_itself = True
+        for name, event in self._notices().items():
+            if name not in self._heard:
                 self._heard.add(name)
                 self._tell(event)
+        state, self._state = self._state, self._target_state()
+        if age == self._age and state is not self._state:
+            self._tell(TargetStateChanged(self._state))
 
-    def _metadata(self) -> dict[str, Event]:
+    def _notices(self) -> dict[str, Event]:
         known: dict[str, Event] = {}
         if self._gone_at is not None:
             known["spot"] = SpotNoticed("terminate", max(0.0, self._gone_at - self._clock.now))
         if self._rebalance:
             known["rebalance"] = RebalanceRecommended()
-        ends = self._instance.state in (State.WAITING, State.ENDING)
-        state = TargetState.TERMINATED if ends else TargetState.IN_SERVICE
-        return known | {state.value: TargetStateChanged(state)}
+        return known
+
+    def _target_state(self) -> TargetState:
+        match self._instance.state:
+            case State.WAITING | State.ENDING:
+                return TargetState.TERMINATED
+            case State.STANDBY:
+                return TargetState.STANDBY
+        return TargetState.IN_SERVICE
 
     # ---- the process
 
@@ -228,8 +256,8 @@ class Worker:
         self._consumer = self._make_consumer(limits_of(self._world.stack), self._mono(), self._jitter())
         if self._loops:
             self._clock.after(LOOP_LIFE_S, self._loop_on, self._age)
-        self._has_tried = False
         self._heard.clear()
+        self._state, self._knows_itself = None, False
         self._handle(TimeUp())
         self._look_soon()
 
@@ -450,30 +478,33 @@ class Worker:
     def _give_up(self, shrink: Shrink) -> None:
         tell = self._told(self._age)
         self._clock.note(self._instance.id, "gives itself up")
-        tried, self._has_tried = self._has_tried, True
-
-        def ask() -> GiveUpAnswer:
-            if tried and self._instance.state is not State.IN_SERVICE:
-                return GiveUpAnswer.TERMINATING  # As Instance.give_up: the earlier answer was lost.
-            return self._terminate(self._instance.id, shrink)
+        self._world.gives_up()
 
         def answered(answer: GiveUpAnswer) -> None:
             self._clock.note(self._instance.id, f"the group answers: {answer.value}")
             tell(GaveUp(answer))
 
-        self._call_group(
-            ask,
-            answered,
-            lambda _: answered(GiveUpAnswer.FAILED),
-        )
+        def failed(fault: Exception) -> None:
+            is_denied = isinstance(fault, Refusal) and fault.code == "AccessDenied"
+            answered(GiveUpAnswer.DENIED if is_denied else GiveUpAnswer.FAILED)
+
+        self._call_group(lambda: self._terminate(self._instance.id, shrink), answered, failed)
 
     def _terminate(self, who: str, shrink: Shrink) -> GiveUpAnswer:
-        """As Instance.give_up: at the minimum already means that somebody else has lowered it."""
+        """As Instance.give_up: at its minimum of 0 already, somebody else has lowered it."""
+        state = self._instance.state
+        if state in (State.WAITING, State.ENDING):
+            return GiveUpAnswer.TERMINATING
+        if self._world.troubles.denies_give_up:
+            raise Refusal("AccessDenied")
         try:
-            self._group.terminate(self._instance, who, decrement=shrink is not Shrink.NEVER)
+            decrement = shrink is not Shrink.NEVER and state is not State.STANDBY
+            self._group.terminate(self._instance, who, decrement=decrement)
         except Refusal as refusal:
             if refusal.code != "ValidationError":
                 raise
+            if self._group.rules.min_size and shrink is Shrink.ALWAYS:
+                return GiveUpAnswer.KEPT
             self._group.terminate(self._instance, who, decrement=False)
         return GiveUpAnswer.TERMINATING
 
@@ -524,4 +555,7 @@ class Worker:
         answered: Callable[[Any], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self.wire.call("group", GROUP, act, answered, failed)
+        if self._world.troubles.silent_metadata and not self._knows_itself:
+            self._clock.after(METADATA_S, failed, NoAnswer("instance metadata"))
+        else:
+            self.wire.call("group", GROUP, act, answered, failed)

@@ -1,7 +1,7 @@
 """A whole history: one plan, one design, all the parts on one clock, and the promises held against it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
@@ -12,10 +12,11 @@ from observerd.core.run import Run as CoreRun
 from observerd.simulation.books import Books, Broken, Run
 from observerd.simulation.clock import Clock, Line
 from observerd.simulation.cloudwatch import MINUTE_S, Metrics, Watch
+from observerd.simulation.crontab import Schedule
 from observerd.simulation.faults import OUTSIDE, Fault, Plan
 from observerd.simulation.figures import Figures
-from observerd.simulation.group import ZONES, Group, Instance, Rules, Software
-from observerd.simulation.jobs import Behaviour, behaviour, job_of
+from observerd.simulation.group import ZONES, Group, Instance, Rules, Software, State
+from observerd.simulation.jobs import BAD, USUAL, WELL, Behaviour, Health, behaviour, job_of
 from observerd.simulation.producer import Producer
 from observerd.simulation.queue import Queue, Stored
 from observerd.simulation.runner import Surroundings
@@ -32,6 +33,8 @@ WAKE_MARGIN_S = 180.0
 PROTECTION_S, TROUBLED_PROTECTION_S = 60.0, 5_000.0
 # In a time of late metrics.
 LATE_METRICS_S = 300.0
+# A message that meets an exit is sent while the request to terminate travels, or about the last look.
+AT_ONCE_S, AROUND_THE_LOOK_S = 0.2, 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +71,21 @@ class World:
         self.stack = stack or self._stack()
         self.clock = Clock(plan.start)
         self.troubles = Troubles()
-        self.books = Books(self.clock, self.strict, self.stack.max_lateness_s)
+        self.books = Books(self.clock, self.strict, self.stack.max_lateness_s, self.stack.slots == 1)
         self.jobs = {
             line.job: job_of(line.job, plan.job_s, self.stack.max_lateness_s) for line in plan.schedules
         }
         self.bad_jobs = 0
         self.late_metrics = 0
+        self.meets_exits = 0
         self.make_consumer = make_consumer
         self.queue = self._queue()
         self.group = self._group()
         self.producer = self._producer()
         self._surroundings = Surroundings(
-            self.clock, self.books, self.stack, self.figures.spot_notice_s, self.queue,
-            plan.draw("workers"), self.jobs, self._behave, self._bury,
+            self.clock, self.books, self.stack, self.figures.spot_notice_s, self.figures.metadata_lag_s,
+            self.queue, plan.draw("workers"), self.jobs, self._behave, self._bury, self.troubles,
+            self._gives_up,
         )  # fmt: skip
         self.metrics = Metrics()
         self.watches = [Watch(self.clock, alarm, partial(self._act, alarm)) for alarm in self.alarms()]
@@ -93,8 +98,8 @@ class World:
 
     def play(self) -> History:
         """The history, to its end or to the first promise broken."""
-        for moment, job in self.plan.due():
-            self.clock.at(moment, self.producer.due, job, instant_text(moment))
+        for moment, line in self.plan.due():
+            self.clock.at(moment, self.producer.due, line, instant_text(moment))
         for fault in self.plan.faults:
             self.clock.at(self.plan.start + fault.at, self._strike, fault)
         broken = None
@@ -122,7 +127,7 @@ class World:
         )  # fmt: skip
 
     def _stack(self) -> Stack:
-        return Stack()
+        return replace(Stack(), slots=self.plan.slots)
 
     def _rules(self) -> Rules:
         return Rules(self.stack.max_size, self.stack.hook_timeout_s)
@@ -144,10 +149,30 @@ class World:
 
     def _behave(self, run: CoreRun) -> Behaviour:
         draw = self.plan.draw("job", run.request.run_id, run.message.receive_count)
-        return behaviour(draw, self.plan.job_s, bad=self.bad_jobs > 0)
+        return behaviour(draw, self.plan.job_s, self.health())
+
+    def health(self) -> Health:
+        """How the jobs are that begin now."""
+        if self.bad_jobs:
+            return BAD
+        return USUAL if self.plan.jobs_fail else WELL
 
     def _bury(self, message: Message, facts: Mapping[str, Attribute]) -> None:
         self.books.buried(message, facts)
+
+    def _gives_up(self) -> None:
+        """A worker begins to give itself up; the worst moment for a message to be sent."""
+        if self.meets_exits:
+            self.meets_exits -= 1
+            draw = self.plan.draw("meets", self.clock.now)
+            within_s = draw.choice((AT_ONCE_S, AROUND_THE_LOOK_S))
+            for line in draw.choices(self.plan.schedules, k=draw.choice((1, 1, 3))):
+                self.clock.after(draw.uniform(0.0, within_s), self._send_by_hand, line)
+
+    def _send_by_hand(self, line: Schedule) -> None:
+        instant = instant_text(self.clock.now)
+        if not self.books.is_due(line.job, instant):
+            self.producer.send_now(line, instant)
 
     # ---- every minute in which there is something to see
 
@@ -197,7 +222,8 @@ class World:
         if alarm.name == "Grow":
             self._grow()
         else:
-            self.group.set_desired(1 if alarm.name == "Wake" else 0, alarm.name)
+            wanted = 1 if alarm.name == "Wake" else 0
+            self.group.set_desired(max(self.group.rules.min_size, wanted), alarm.name)
 
     def _grow(self) -> None:
         """By one, or by three where far more wait than allowed; not while the last ones still warm up."""
@@ -214,12 +240,16 @@ class World:
     def _check_instances(self) -> None:
         now, bound_s = self.clock.now, self.outlives_s()
         for instance in self.group.alive():
-            if instance.software.works() or instance.left_to_people:
+            if instance.software.works() or instance.left_to_people or self._is_kept(instance):
                 instance.workless_since = now
             elif self.strict and now - instance.workless_since > bound_s:
                 raise Broken(
                     "outlives", f"{instance.id} has had no work for {bound_s:.0f} s and is still there"
                 )
+
+    def _is_kept(self, instance: Instance) -> bool:
+        """Whether people want it to stay, work or none."""
+        return self.group.rules.min_size > 0 or instance.state is State.STANDBY
 
     def _check_messages(self) -> None:
         now = self.clock.now
@@ -240,13 +270,17 @@ class World:
     def _check_relied(self, waiting: Stored) -> None:
         """A worker that dies may leave what its producer relied on; one that leaves may not."""
         none_dies = OUTSIDE.issuperset(fault.kind for fault in self.plan.faults)
-        if self.strict and none_dies and self.books.relies(waiting.id) and not self._looked_for_long():
+        if self.strict and none_dies and self.books.relies(waiting.id) and not self._was_let_go(waiting):
             raise Broken("relied", f"{waiting.id} waits, and the last worker has left")
 
-    def _looked_for_long(self) -> bool:
-        """The last look ends after the drain limit, even if what failed in it is still to come back."""
-        latest = max(self.group.instances, key=lambda each: each.gone_at or self.clock.now)
-        return self.clock.now - latest.hook_began_at > self.stack.drain_timeout_s
+    def _was_let_go(self, waiting: Stored) -> bool:
+        """A last look ends after the drain limit, even if what failed in it is still to come back."""
+        return any(
+            (each.gone_at or self.clock.now) > waiting.sent_at
+            and (each.gone_at or self.clock.now) - each.hook_began_at > self.stack.drain_timeout_s
+            for each in self.group.instances
+            if each.hook_began_at
+        )
 
     def outlives_s(self) -> float:
         """The idle time, an hour of the Leak alarm behind the metrics' delay, and the hook."""
@@ -394,6 +428,41 @@ def _by_hand(act: Callable[[], None]) -> None:
         return  # The person sees it and shrugs.
 
 
+def _message_at_exit(world: World, fault: Fault) -> None:
+    world.meets_exits += 1 + fault.where % 3
+
+
+def _given_up_by_hand(world: World, fault: Fault) -> None:
+    if instance := world.instance(fault):
+        instance.software.terminate()
+
+
+def _standby_by_hand(world: World, fault: Fault) -> None:
+    """What does not fit in again afterwards is ended."""
+    if instance := world.instance(fault):
+        decrement = bool(fault.where % 2)
+
+        def back() -> None:
+            _by_hand(lambda: world.group.exit_standby(instance))
+            if instance.state is State.STANDBY:
+                _by_hand(lambda: world.group.terminate(instance, "a person", decrement=False))
+
+        world.lasting(
+            fault, lambda: _by_hand(lambda: world.group.enter_standby(instance, decrement=decrement)), back
+        )
+
+
+def _minimum_by_hand(world: World, fault: Fault) -> None:
+    world.lasting(fault, lambda: world.group.set_minimum(1), lambda: world.group.set_minimum(0))
+
+
+def _hook_deleted(world: World, fault: Fault) -> None:
+    def put(timeout_s: float | None) -> None:
+        world.group.rules.hook_timeout_s = timeout_s
+
+    world.lasting(fault, lambda: put(None), lambda: put(world.stack.hook_timeout_s))
+
+
 def _restarted_by_hand(world: World, fault: Fault) -> None:
     if instance := world.instance(fault):
         instance.software.restart()
@@ -416,6 +485,10 @@ FAULTS: dict[str, Callable[[World, Fault], None]] = {
     "lost-answers": _counted(lambda world: world.troubles, "lossy"),
     "empty-answers": _switched(lambda world: world.queue, "empty_answers"),
     "group-down": _service("group"),
+    "group-hangs": _service("group", hangs=True),
+    "give-up-denied": _counted(lambda world: world.troubles, "denies_give_up"),
+    "metadata-silent": _counted(lambda world: world.troubles, "silent_metadata"),
+    "message-at-exit": _message_at_exit,
     "wake-fails": _switched(lambda world: world.producer, "cannot_wake"),
     "producer-fails": _switched(lambda world: world.producer, "fails"),
     "fires-twice": _switched(lambda world: world.producer, "fires_twice"),
@@ -434,6 +507,10 @@ FAULTS: dict[str, Callable[[World, Fault], None]] = {
     "crash-loop": _crash_loop,
     "bad-jobs": _counted(lambda world: world, "bad_jobs"),
     "ended-by-hand": _ended_by_hand,
+    "given-up-by-hand": _given_up_by_hand,
+    "standby-by-hand": _standby_by_hand,
+    "minimum-by-hand": _minimum_by_hand,
+    "hook-deleted": _hook_deleted,
     "shrunk-by-hand": _shrunk_by_hand,
     "restarted-by-hand": _restarted_by_hand,
     "reloaded-by-hand": _reloaded_by_hand,

@@ -7,10 +7,12 @@ import ast
 import operator
 from dataclasses import dataclass
 from functools import cache
+from string import Template
 
 OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Lt: operator.lt,
     ast.Gt: operator.gt,
@@ -65,7 +67,7 @@ class Alarm:
         return cls(
             name=name,
             queries=queries,
-            expression=ast.parse(expression, mode="eval").body,
+            expression=ast.parse(_filled_in(expression, parameters), mode="eval").body,
             period_min=period_s // 60,
             periods=_resolved(properties["EvaluationPeriods"], parameters),
             breaches=COMPARISONS[properties["ComparisonOperator"]],
@@ -114,6 +116,12 @@ def _metric(described):
     """(what it is about, its name), e.g. ("Queue", "ApproximateNumberOfMessagesVisible")."""
     [about, *_] = [*described["Dimensions"][-1]["Value"].values()]
     return about[0] if isinstance(about, list) else about, described["MetricName"]
+
+
+def _filled_in(expression, parameters):
+    return (
+        Template(expression["Fn::Sub"]).substitute(parameters) if isinstance(expression, dict) else expression
+    )
 
 
 def _resolved(value, parameters):

@@ -1,10 +1,12 @@
 """A stack minute by minute: queue, group, workers and the alarms of the template, with what the alarms do."""
 
+from itertools import count
+
 from cloudformation.template import load
 from tests.cloudformation.cloudwatch import Alarm, Metrics
 
 TEMPLATE = load("observerd.yaml")["Resources"]
-PARAMETERS = {"BacklogPerWorker": 10, "MissedAfterHours": 26}
+PARAMETERS = {"BacklogPerWorker": 10, "MissedAfterHours": 26, "Slots": 4}
 ALARMS = [
     Alarm.of(name, it["Properties"], PARAMETERS)
     for name, it in TEMPLATE.items()
@@ -24,17 +26,19 @@ class Worker:
 
     def __init__(self, up_at, stuck, protected):
         self.up_at, self.stuck, self.protected = up_at, stuck, protected
-        self.ends, self.idle_since = [], up_at
+        self.runs, self.idle_since = {}, up_at
 
     def work(self, world):
-        self.ends = [it for it in self.ends if it > world.now]
-        while not self.stuck and world.waiting and len(self.ends) < SLOTS:
-            self.ends.append(world.now + world.waiting.pop(0))
-        if self.ends:
+        self.runs = {job: end for job, end in self.runs.items() if end > world.now}
+        while not self.stuck and len(self.runs) < SLOTS and (message := world.first_takeable()):
+            world.waiting.remove(message)
+            job, minutes = message
+            self.runs[job] = world.now + minutes
+        if self.runs:
             self.idle_since = world.now + 1
 
     def leaves(self, world):
-        return not self.stuck and not world.waiting and world.now - self.idle_since >= IDLE_MIN
+        return not self.stuck and not self.runs and world.now - self.idle_since >= IDLE_MIN
 
 
 class World:
@@ -45,11 +49,16 @@ class World:
         self.metrics, self.red, self.changes = Metrics(), set(), []
         self.sleepy, self.lost = sleepy, lost  # Metrics of a sleeping queue come late, or never.
         self.used_at, self.woken_at, self.grown_at = -10_000, -10_000, -10_000
-        self.launches_fail = self.workers_get_stuck = self.workers_protect_themselves = False
+        self.jobs = count()
+        self.launches, self.launches_fail = 0, False
+        self.workers_get_stuck = self.workers_protect_themselves = False
 
-    def send(self, *minutes, wake=True):
-        """One message for each, whose job takes so many minutes. The producer wakes the group, if it can."""
-        self.waiting += minutes
+    def send(self, *minutes, wake=True, job=None):
+        """One message for each, whose run takes so many minutes: of that job, or each of a job of its own.
+
+        The producer wakes the group, if it can.
+        """
+        self.waiting += [(job or next(self.jobs), it) for it in minutes]
         if wake and self.desired == 0:
             self.desired = 1
 
@@ -61,12 +70,18 @@ class World:
             self._publish()
             self._evaluate()
 
+    def first_takeable(self):
+        """SQS hands out one message of a group at a time, and counts those behind it as visible."""
+        busy = {job for worker in self.in_service() for job in worker.runs}
+        return next((it for it in self.waiting if it[0] not in busy), None)
+
     def in_service(self):
         return [it for it in self.workers if it.up_at <= self.now]
 
     def _launch(self):
         while len(self.workers) < self.desired and not self.launches_fail:
             up_at = self.now + BOOT_MIN
+            self.launches += 1
             self.workers.append(Worker(up_at, self.workers_get_stuck, self.workers_protect_themselves))
 
     def _work(self):
@@ -77,7 +92,7 @@ class World:
                 self.desired = max(0, self.desired - 1)
 
     def _publish(self):
-        in_flight = sum(len(it.ends) for it in self.in_service())
+        in_flight = sum(len(it.runs) for it in self.in_service())
         self._publish_queue({VISIBLE: len(self.waiting), IN_FLIGHT: in_flight})
         self.metrics.put(("Workers", "GroupDesiredCapacity"), self.now, self.desired)
         self.metrics.put(("Workers", "GroupInServiceInstances"), self.now, len(self.in_service()))
@@ -124,6 +139,6 @@ class World:
         self._shrink()
 
     def _shrink(self):
-        for worker in [it for it in self.workers if not it.protected and not it.ends]:
+        for worker in [it for it in self.workers if not it.protected and not it.runs]:
             if len(self.workers) > self.desired:
                 self.workers.remove(worker)

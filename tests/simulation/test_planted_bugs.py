@@ -6,6 +6,7 @@ import pytest
 
 from observerd.core.consumer import Consumer
 from observerd.core.events import Exit, Start, StopRequested
+from observerd.simulation.crontab import read_crontab
 from observerd.simulation.faults import OUTSIDE, draw_plan
 from observerd.simulation.producer import Producer
 from observerd.simulation.runner import Life
@@ -66,6 +67,17 @@ class ScalesInOnVisible(World):
             self.group.set_desired(0, alarm.name)
         else:
             super()._act(alarm)
+
+
+class GrowsOnVisible(World):
+    """SQS counts as visible what a FIFO group keeps back: no further worker can take it."""
+
+    def alarms(self):
+        def per_worker(point):
+            return point.waiting and point.waiting / max(1, point.desired)
+
+        others = [each for each in super().alarms() if each.name != "Grow"]
+        return (*others, Alarm("Grow", per_worker, lambda value: value > self.stack.backlog_per_worker, 3))
 
 
 class LowersDesiredToo(Worker):
@@ -130,7 +142,7 @@ CLOUD = OUTSIDE - {"wake-fails", "producer-fails"}
 BUGS = {
     "decrement after the check": (core(LooksBeforeItLowers), CLOUD, 30, {"relied"}),
     "wake before send": (WakesFirstWorld, frozenset(), 0, {"relied"}),
-    "aborted poll": (core(AbortsItsPoll), frozenset({"restarted-by-hand"}), 250, {"dropped"}),
+    "aborted poll": (core(AbortsItsPoll), frozenset({"restarted-by-hand"}), 50, {"dropped"}),
     "scale-in on what is visible": (ScalesInOnVisible, frozenset(), 0, {"oscillates"}),
     "unprotect, then protect": (
         workers(ProtectsItselfAtWork, ShrinksWhatIsUnprotected),
@@ -147,6 +159,14 @@ BUGS = {
 def test_a_planted_bug_is_found_and_breaks_the_promise_it_should(bug):
     world, kinds, first, promises = BUGS[bug]
     assert first_broken(world, kinds, range(first, first + SEEDS_AT_MOST)) in promises
+
+
+def test_growing_for_what_its_own_job_holds_back_starts_worker_after_worker():
+    slow = read_crontab("*/5 * * * * slow")
+    plan = draw_plan(0, 1.0, slow, frozenset(), job_s=7_200.0)
+
+    assert "vain" == GrowsOnVisible(plan).play().broken.name
+    assert World(plan).play().broken is None
 
 
 def test_protection_that_stays_is_what_keeps_a_worker_from_such_a_policy():

@@ -96,11 +96,17 @@ def test_an_alarm_rings_by_the_templates_rule(alarm):
     assert {60} == {each["MetricStat"]["Period"] for each in real["Metrics"] if "MetricStat" in each}
 
 
-# The template's expression, and what the world makes of a minute of these metrics.
+# The template's expression, and what the world makes of a minute of so many waiting, running and desired.
 EXPRESSIONS = {
-    "Wake": ("IF(desired < 1, waiting, 0)", {(3, 0): 3, (3, 1): 0}),
-    "Grow": ("IF(desired > 0, waiting / desired, 0)", {(6, 0): 0, (6, 2): 3}),
-    "Leak": ("IF(FILL(waiting, 0) + FILL(running, 0) == 0, inservice, 0)", {(0, 1): 1, (2, 1): 0}),
+    "Wake": ("IF(desired < 1, waiting, 0)", {(3, 0, 0): 3, (3, 0, 1): 0}),
+    "Grow": (
+        "IF(desired > 0, IF(running < desired * ${Slots} * 0.75, 0, waiting / desired), 0)",
+        {(6, 0, 0): 0, (6, 6, 2): 3, (6, 5, 2): 0},
+    ),
+    "Leak": (
+        "IF(FILL(waiting, 0) + FILL(running, 0) == 0, inservice, 0)",
+        {(0, 0, 1): 1, (2, 0, 1): 0, (0, 1, 1): 0},
+    ),
 }
 
 
@@ -110,9 +116,10 @@ def test_an_alarm_computes_what_the_template_does(alarm):
         each["Expression"] for each in properties(f"{alarm.name}Alarm")["Metrics"] if "Expression" in each
     )
     written, values = EXPRESSIONS[alarm.name]
-    assert written == expression
+    assert written == (expression["Fn::Sub"] if isinstance(expression, dict) else expression)
     assert values == {
-        (waiting, desired): alarm.value(Point(waiting, 0, desired, desired)) for waiting, desired in values
+        (waiting, running, desired): alarm.value(Point(waiting, running, desired, desired))
+        for waiting, running, desired in values
     }
     assert {"Wake": None, "Grow": None, "Leak": 1}[alarm.name] == alarm.value(Point(None, None, 1, 1))
 
