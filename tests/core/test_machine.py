@@ -41,11 +41,6 @@ MUTANTS = {
         "min(self.limits.slots - len(self.running), self.limits.receive_at_most)",
         "self.limits.slots - len(self.running)",
     ),
-    "starts what arrives while draining": (
-        consumer,
-        "elif self.phase is Phase.RUNNING and not self._member.parked:",
-        "elif not self._member.parked:",
-    ),
     "takes a running job for idleness": (
         consumer,
         "        self._idle_since = None\n        self.running[",
@@ -210,6 +205,12 @@ BY_HISTORY = {
         "return self._looked_last and now >= self._busy_until",
         "return self._looked_last",
         partial(play, "what failed in the last look is waited for"),
+    ),
+    "starts what arrives while draining": (
+        consumer,
+        "elif self.phase is Phase.RUNNING and not self._member.parked:",
+        "elif not self._member.parked:",
+        partial(play, "a stop waits for the poll and releases what it brings"),
     ),
     "leaves before what arrived late is released": (
         consumer,
