@@ -8,6 +8,7 @@ from observerd.core.events import Attribute, Message
 from observerd.core.evidence import PREFIX
 from observerd.core.request import run_id_of
 from observerd.simulation.clock import Clock
+from observerd.simulation.crontab import Schedule
 
 
 class Broken(Exception):
@@ -53,6 +54,8 @@ class Run:
     job: str
     scheduled_at: float
     overlaps: bool = False
+    by_hand: bool = False
+    """Whether a person sent it, which depends on the design: it is held to the promises, but not counted."""
     message_ids: set[str] = field(default_factory=set)
     attempts: list[Attempt] = field(default_factory=list)
     ended_as: str | None = None
@@ -103,10 +106,10 @@ class Books:
 
     # ---- what is told
 
-    def due(self, job: str, scheduled_at: float, instant: str, *, overlaps: bool) -> str:
+    def due(self, line: Schedule, instant: str, *, by_hand: bool = False) -> str:
         """The run's id."""
-        run_id = run_id_of(job, instant)
-        self.runs[run_id] = Run(run_id, job, scheduled_at, overlaps)
+        run_id = run_id_of(line.job, instant)
+        self.runs[run_id] = Run(run_id, line.job, self.clock.now, line.overlaps, by_hand)
         return run_id
 
     def is_due(self, job: str, instant: str) -> bool:

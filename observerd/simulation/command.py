@@ -145,29 +145,41 @@ def _play(setting: Setting, seeds: range) -> Result:
 
 def told(setting: Setting, seed: int) -> str:
     """The smallest form of a history that breaks a promise, as a person reads it."""
-    whole = World(setting.plan(seed), setting.figures).play()
+    design = DESIGNS["observerd"]
+    whole = design(setting.plan(seed), setting.figures).play()
     assert whole.broken is not None  # noqa: S101 the same seed is the same history
     name = whole.broken.name
 
     def breaks(plan: Plan) -> bool:
-        broken = World(plan, setting.figures).play().broken
+        broken = design(plan, setting.figures).play().broken
         return broken is not None and broken.name == name
 
-    small = World(shrink(whole.plan, breaks), setting.figures).play()
+    small = design(shrink(whole.plan, breaks), setting.figures).play()
     lines = [
-        f"seed {seed} breaks a promise. Shrunk from {len(whole.plan.faults)} faults to {len(small.plan.faults)}:",
+        f"seed {seed} breaks a promise: {whole.broken}",
+        f"Shrunk from {_size(whole.plan)} to {_size(small.plan)}:",
         f"  {small.plan.days:g} days of: " + "; ".join(map(str, small.plan.schedules)),
         *(f"  {fault}" for fault in small.plan.faults),
         "",
         *map(str, small.timeline),
         "",
-        f"The whole of it: observerd simulate --design observerd --first-seed {seed} --seeds 1 --timeline {_options(setting)}",
+        f"The whole of it: {_command(setting, seed)}",
     ]
     return "\n".join(lines)
 
 
+def _command(setting: Setting, seed: int) -> str:
+    command = "observerd simulate --design observerd --timeline"
+    return f"{command} --first-seed {seed} --seeds 1 {_options(setting)}"
+
+
+def _size(plan: Plan) -> str:
+    return f"{len(plan.faults)} faults and {len(plan.due())} runs"
+
+
 def _options(setting: Setting) -> str:
-    faults = "all" if setting.kinds == PRESETS["all"] else ",".join(sorted(setting.kinds)) or "none"
+    faults = next((name for name, known in PRESETS.items() if known == setting.kinds), None)
+    faults = faults or ",".join(sorted(setting.kinds))
     return f"--days {setting.days:g} --job-time {setting.job_s:g}s --faults {faults}"
 
 
@@ -176,9 +188,11 @@ def _described(setting: Setting) -> str:
 
 
 def _faults_text(setting: Setting) -> str:
-    if not setting.kinds:
-        return "none"
-    return f"{len(setting.kinds)} kinds" if len(setting.kinds) > 3 else ", ".join(sorted(setting.kinds))  # noqa: PLR2004
+    kinds = ", ".join(sorted(setting.kinds))
+    preset = next((name for name, known in PRESETS.items() if known == setting.kinds), None)
+    if preset:
+        return f"{preset} ({len(setting.kinds)} kinds)" if setting.kinds else preset
+    return kinds if len(setting.kinds) <= 3 else f"{len(setting.kinds)} kinds"  # noqa: PLR2004 a line's worth
 
 
 def _print_timelines(setting: Setting) -> None:

@@ -153,6 +153,10 @@ class Group:
             self._check_lowered(capacity, who)
         self._become(capacity, who)
 
+    def scale(self, capacity: int, policy: str) -> None:
+        """As a scaling policy does it: within the group's bounds."""
+        self.set_desired(max(self.rules.min_size, min(capacity, self.rules.max_size)), policy)
+
     def terminate(self, instance: Instance, who: str, *, decrement: bool) -> None:
         """TerminateInstanceInAutoScalingGroup, which does not mind protection. Raises Refusal."""
         if instance.state not in (State.PENDING, State.IN_SERVICE, State.STANDBY):

@@ -11,7 +11,9 @@ from observerd.simulation.tally import Tally, percentile, rows, seconds_text
 from observerd.simulation.world import History
 
 WIDTH, LEFT, RIGHT = 1000, 118, 870
-STRIP, LANES = 118, 190
+STRIP = 118
+# Of a design's hour: above the first job, for each job, and below the last.
+ABOVE, LANE, BELOW = 56, 34, 22
 # The axis of start delays, in seconds, and what is written at it.
 AXIS = ((1, "1 s"), (10, "10 s"), (60, "1 min"), (600, "10 min"), (3_600, "1 h"), (21_600, "6 h"))
 # More dots than this are a blur.
@@ -26,7 +28,7 @@ svg{font:13px/1.4 system-ui,-apple-system,"Segoe UI",sans-serif;--ground:#fff;--
 @media(prefers-color-scheme:dark){svg{--ground:#12171e;--ink:#e6ebf1;--faint:#93a0af;--rule:#2b343f;--band:#1d252f;
 --seed:#ef9a54;--observerd:#4cc3b5;--bad:#ff6b72;--wait:#d8ac3e}}
 .ground{fill:var(--ground)}text{fill:var(--ink)}.faint{fill:var(--faint)}.rule{stroke:var(--rule);fill:none}
-.band{fill:var(--band)}.h1{font-size:21px;font-weight:650}.h2{font-size:14px;font-weight:650}.end{text-anchor:end}
+.band{fill:var(--band)}.box{fill:var(--band);stroke:var(--faint);stroke-opacity:.5}.h1{font-size:21px;font-weight:650}.h2{font-size:14px;font-weight:650}.end{text-anchor:end}
 .mid{text-anchor:middle}.seed{fill:var(--seed)}.observerd{fill:var(--observerd)}.dot{fill-opacity:.4}
 .bad{fill:var(--bad)}.cross{stroke:var(--bad);stroke-width:2}.wait{stroke:var(--wait);stroke-width:3}
 .mark{stroke:var(--ink);stroke-width:2}.told{fill:var(--wait)}
@@ -37,23 +39,35 @@ def svg(
     tallies: Mapping[str, Tally], histories: Mapping[str, History], caption: str, figures: Figures
 ) -> str:
     """A picture of its own, for a light ground or a dark one."""
-    parts = [_heading(caption)]
-    top = 100.0
-    parts.append(_title(top - 22, "From the scheduled time to the job's first process", "each dot is a run"))
-    for name, tally in tallies.items():
-        parts.append(_strip(name, tally, top))
-        top += STRIP
-    parts.append(_axis(top - STRIP * len(tallies), top))
-    top += 62
+    parts, top = _drawn(tallies, histories, caption)
+    parts.append(_figures(tallies, figures, top))
+    return _framed(parts, top + 24 * (1 + len(SHOWN)) + 20, caption)
+
+
+def _drawn(
+    tallies: Mapping[str, Tally], histories: Mapping[str, History], caption: str
+) -> tuple[list[str], float]:
+    """All but the figures, and how high it is."""
+    parts, top = [_heading(caption)], 122.0
+    parts.append(_title(top - 16, "From the scheduled time to the job's first process", "each dot is a run"))
+    end = top + STRIP * len(tallies)
+    # What lies behind first: a line through a word makes it hard to read.
+    parts += [_band(top + STRIP * place) for place in range(len(tallies))]
+    parts.append(_axis(top, end))
+    parts += [_strip(name, tally, top + STRIP * place) for place, (name, tally) in enumerate(tallies.items())]
+    top = end + 74
     parts.append(_title(top - 22, "The first hour with work", "of the first seed, in UTC"))
     start = _window_start(next(iter(histories.values())))
+    heights = {name: _lanes_height(history, start) for name, history in histories.items()}
+    parts.append(_clock_axis(start, top, top + sum(heights.values())))
     for name, history in histories.items():
         parts.append(_lanes(name, history, start, top))
-        top += LANES
-    parts.append(_clock_axis(start, top - LANES * len(histories), top))
+        top += heights[name]
     parts.append(_legend(top + 42))
-    parts.append(_figures(tallies, figures, top + 90))
-    height = top + 90 + 24 * (1 + len(SHOWN)) + 20
+    return parts, top + 90
+
+
+def _framed(parts: Sequence[str], height: float, caption: str) -> str:
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
@@ -66,6 +80,7 @@ def html(
     tallies: Mapping[str, Tally], histories: Mapping[str, History], caption: str, figures: Figures
 ) -> str:
     """A page with the picture, every figure and the timelines."""
+    parts, height = _drawn(tallies, histories, caption)
     timelines = "".join(
         f"<details><summary>{escape(name)}: the first seed's timeline</summary>"
         f"<pre>{escape(chr(10).join(map(str, history.timeline)))}</pre></details>"
@@ -78,7 +93,7 @@ def html(
         "pre{overflow:auto;font-size:12px}table{border-collapse:collapse;margin:1.5rem 0}"
         "td,th{padding:.2rem 1rem;text-align:right}th:first-child,td:first-child{text-align:left}"
         "tr+tr{border-top:1px solid #8884}</style></head><body>"
-        f"{svg(tallies, histories, caption, figures)}{_html_table(tallies, figures)}{timelines}</body></html>\n"
+        f"{_framed(parts, height - 30, caption)}{_html_table(tallies, figures)}{timelines}</body></html>\n"
     )
 
 
@@ -118,13 +133,17 @@ def _delay_x(seconds: float) -> float:
     return LEFT + share * (RIGHT - LEFT)
 
 
+def _band(top: float) -> str:
+    width = WIDTH - 24 - LEFT + 10
+    return f'<rect class="band" x="{LEFT - 10}" y="{top + 4}" width="{width}" height="{STRIP - 14}" rx="6"/>'
+
+
 def _strip(name: str, tally: Tally, top: float) -> str:
     delays = sorted(tally.delays_s)
     middle = top + 58
     lost = tally.ended["lost"]
     return "".join(
         [
-            f'<rect class="band" x="{LEFT - 10}" y="{top + 4}" width="{WIDTH - 24 - LEFT + 10}" height="{STRIP - 14}" rx="6"/>',
             _text(24, middle + 4, name, f"h2 {name}"),
             *_dots(name, delays, middle),
             *_marks(delays, top),
@@ -175,32 +194,51 @@ def _time_x(moment: float, start: float) -> float:
 
 def _lanes(name: str, history: History, start: float, top: float) -> str:
     end = start + WINDOW_S
-    runs = [run for run in history.runs if start <= run.scheduled_at < end]
-    jobs = list(dict.fromkeys(run.job for run in runs))[:JOBS_AT_MOST]
-    height = (LANES - 56) / max(1, len(jobs))
+    runs = _runs_shown(history, start)
     parts = [_text(24, top + 18, name, f"h2 {name}"), _text(24, top + 37, "instances", "faint")]
-    parts += [_bar(f, t, start, top + 26, 12, "band") for f, t in history.lifetimes if f < end and t > start]
-    for place, job in enumerate(jobs):
-        middle = top + 62 + height * (place + 0.35)
+    parts += [_bar(f, t, start, top + 26, 12, "box") for f, t in history.lifetimes if f < end and t > start]
+    for place, job in enumerate(_jobs_shown(runs)):
+        middle = top + ABOVE + LANE * (place + 0.5)
         parts.append(_text(24, middle + 4, job[:13], "faint"))
-        parts += [_run(run, name, start, middle) for run in runs if run.job == job]
+        its = [run for run in runs if run.job == job]
+        parts += [_wait(run, start, middle) for run in its]
+        parts += [_ran(run, name, start, middle) for run in its]
     return "".join(parts)
+
+
+def _lanes_height(history: History, start: float) -> float:
+    return ABOVE + LANE * max(1, len(_jobs_shown(_runs_shown(history, start)))) + BELOW
+
+
+def _runs_shown(history: History, start: float) -> list[Run]:
+    return [run for run in history.runs if start <= run.scheduled_at < start + WINDOW_S]
+
+
+def _jobs_shown(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(run.job for run in runs))[:JOBS_AT_MOST]
 
 
 def _bar(since: float, until: float, start: float, y: float, height: float, kind: str) -> str:
     left, right = _time_x(since, start), _time_x(until, start)
     wide = max(1.5, right - left)
-    rule = ' stroke="var(--rule)"' if kind == "band" else ""
-    return f'<rect class="{kind}" x="{left:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{height:.1f}" rx="2"{rule}/>'
+    return (
+        f'<rect class="{kind}" x="{left:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{height:.1f}" rx="2"/>'
+    )
 
 
-def _run(run: Run, name: str, start: float, middle: float) -> str:
-    """A line while it waits, a bar while it runs, a cross where it is killed or lost."""
+def _wait(run: Run, start: float, middle: float) -> str:
+    """A line while it waits."""
     first = run.attempts[0].began_at if run.attempts else start + WINDOW_S
     left, right = _time_x(run.scheduled_at, start), _time_x(first, start)
-    line = f'<line class="wait" x1="{left:.1f}" x2="{right:.1f}" y1="{middle:.1f}" y2="{middle:.1f}"/>'
-    bars = [_attempt(each, name, start, middle) for each in run.attempts if each.began_at < start + WINDOW_S]
-    return line + "".join(bars) + ("" if run.attempts else _cross(right - 4, middle))
+    return f'<line class="wait" x1="{left:.1f}" x2="{right:.1f}" y1="{middle:.1f}" y2="{middle:.1f}"/>'
+
+
+def _ran(run: Run, name: str, start: float, middle: float) -> str:
+    """A bar while it runs, a cross where it is killed or never started."""
+    if not run.attempts:
+        return _cross(_time_x(start + WINDOW_S, start) - 4, middle)
+    shown = [each for each in run.attempts if each.began_at < start + WINDOW_S]
+    return "".join(_attempt(each, name, start, middle) for each in shown)
 
 
 def _attempt(attempt: Attempt, name: str, start: float, middle: float) -> str:
@@ -245,7 +283,7 @@ def _legend(y: float) -> str:
 # ---- figures
 
 SHOWN = (
-    "start delay, median", "start delay, 99 %", "runs lost", "runs repeated", "processes killed",
+    "runs started", "start delay, median", "start delay, 99 %", "runs lost", "runs repeated", "processes killed",
     "instance-hours a day", "cost a month",
 )  # fmt: skip
 

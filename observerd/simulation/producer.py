@@ -48,9 +48,7 @@ class Producer:
 
     def due(self, line: Schedule, instant: str) -> None:
         """The schedule's instant has come."""
-        run_id = self.books.due(line.job, self.clock.now, instant, overlaps=line.overlaps)
-        group = run_id if line.overlaps else line.job
-        event = Event(run_id, line.job, instant, group)
+        event = self._event(line, instant)
         self.clock.after(self.draw.uniform(0.0, self.figures.scheduler_precision_s), self._invoke, event)
         if self.fires_twice or self.draw.random() < self.figures.scheduler_twice_share:
             twin = replace(event)
@@ -58,8 +56,11 @@ class Producer:
 
     def send_now(self, line: Schedule, instant: str) -> None:
         """A person invokes the function."""
-        run_id = self.books.due(line.job, self.clock.now, instant, overlaps=line.overlaps)
-        self._handle(Event(run_id, line.job, instant, run_id if line.overlaps else line.job))
+        self._handle(self._event(line, instant, by_hand=True))
+
+    def _event(self, line: Schedule, instant: str, *, by_hand: bool = False) -> Event:
+        run_id = self.books.due(line, instant, by_hand=by_hand)
+        return Event(run_id, line.job, instant, run_id if line.overlaps else line.job)
 
     def _invoke(self, event: Event) -> None:
         event.attempts += 1

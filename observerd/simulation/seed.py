@@ -58,7 +58,7 @@ class SeedWorld(World):
         minute = int(self.clock.now // MINUTE_S)
         seen = (self.metrics.seen(minute - back, self.clock.now).waiting for back in (1, 2, 3))
         newest = next((waiting for waiting in seen if waiting is not None), 0)
-        self.group.set_desired(1 if newest else 0, alarm.name)
+        self.group.scale(1 if newest else 0, alarm.name)
 
 
 def _visible(point: Point) -> float | None:

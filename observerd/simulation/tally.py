@@ -1,11 +1,11 @@
 """What many histories of one design add up to."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 
-from observerd.simulation.books import ENDINGS
+from observerd.simulation.books import ENDINGS, Run
 from observerd.simulation.figures import Figures
 from observerd.simulation.world import History
 
@@ -23,6 +23,8 @@ class Tally:
     delays_s: list[float] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
     runs: int = 0
+    behind: int = 0
+    """Runs that were due while an earlier run of their job was still to end."""
     repeated: int = 0
     """Successes beyond the first of a run."""
     killed: int = 0
@@ -35,7 +37,9 @@ class Tally:
         self.histories += 1
         self.instance_s += history.instance_s
         self.launches += history.launches
-        for run in history.runs:
+        runs = [run for run in history.runs if not run.by_hand]
+        self.behind += _behind(runs)
+        for run in runs:
             self.runs += 1
             self.ended[run.ended_as or "lost"] += 1
             self.repeated += max(0, run.successes - 1)
@@ -49,6 +53,7 @@ class Tally:
         self.delays_s += other.delays_s
         self.ended += other.ended
         self.runs += other.runs
+        self.behind += other.behind
         self.repeated += other.repeated
         self.killed += other.killed
         self.instance_s += other.instance_s
@@ -62,6 +67,15 @@ class Tally:
         hours = self.hours_a_day() * DAYS_A_MONTH
         alarms = self.alarm_metrics * figures.alarm_metric_price_month
         return hours * (figures.instance_price_h + figures.address_price_h) + alarms
+
+
+def _behind(runs: Iterable[Run]) -> int:
+    count, ends_at = 0, dict[str, float]()
+    for run in sorted(runs, key=lambda each: each.scheduled_at):
+        count += not run.overlaps and ends_at.get(run.job, -inf) > run.scheduled_at
+        ended = [attempt.ended_at for attempt in run.attempts if attempt.ended_at is not None]
+        ends_at[run.job] = max([ends_at.get(run.job, -inf), *ended])
+    return count
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -85,10 +99,12 @@ def seconds_text(seconds: float | None) -> str:
 def rows(tally: Tally, figures: Figures) -> dict[str, str]:
     """What is shown of a design, in this order."""
     delays = sorted(tally.delays_s)
-    shown = {
+    shown = {"runs started": f"{len(delays)} of {tally.runs}"}
+    shown |= {
         f"start delay, {name}": seconds_text(percentile(delays, share))
         for name, share in (("median", 0.5), ("90 %", 0.9), ("99 %", 0.99), ("longest", 1.0))
     }
+    shown["runs due behind their own job"] = str(tally.behind)
     shown |= {f"runs {ending}": str(tally.ended[ending]) for ending in ENDINGS}
     return shown | {
         "runs repeated": str(tally.repeated),

@@ -222,8 +222,7 @@ class World:
         if alarm.name == "Grow":
             self._grow()
         else:
-            wanted = 1 if alarm.name == "Wake" else 0
-            self.group.set_desired(max(self.group.rules.min_size, wanted), alarm.name)
+            self.group.scale(1 if alarm.name == "Wake" else 0, alarm.name)
 
     def _grow(self) -> None:
         """By one, or by three where far more wait than allowed; not while the last ones still warm up."""
@@ -233,7 +232,7 @@ class World:
         wanted = self.group.desired + (3 if over > 10 else 1)  # noqa: PLR2004 GrowPolicy's second step
         if self.group.desired < self.stack.max_size:
             self._grown_at = self.clock.now
-            self.group.set_desired(min(wanted, self.stack.max_size), "Grow")
+            self.group.scale(wanted, "Grow")
 
     # ---- the promises that time alone may break
 

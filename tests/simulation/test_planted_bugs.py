@@ -64,7 +64,7 @@ class ScalesInOnVisible(World):
 
     def _act(self, alarm):
         if alarm.name == "Idle":
-            self.group.set_desired(0, alarm.name)
+            self.group.scale(0, alarm.name)
         else:
             super()._act(alarm)
 
