@@ -8,6 +8,7 @@ appears with its first failure has no increase() to alert on.
 import gzip
 import os
 import platform
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +27,7 @@ from prometheus_client import (
     pushadd_to_gateway,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from observerd import __version__
@@ -48,6 +49,8 @@ SIGNALLED = 128
 
 # What may ask a worker to leave. The rest is "other".
 STOP_REASONS = ("signal", "drain", "spot", "terminated", "other")
+
+_NEVER = re.compile(r"q=0(\.0{0,3})?")
 
 # Whom a worker tells of its runs itself, and how that may go.
 NOTICE_KINDS = ("notice", "ping")
@@ -266,7 +269,7 @@ class Metrics:
         """The page and its headers, in the format and encoding that the Accept headers ask for."""
         encode, content_type = choose_encoder(accept)
         page = encode(self.registry)
-        if gzip_accepted(accept_encoding):
+        if _takes_gzip(accept_encoding):
             # The least effort: it is made for every scrape, beside the jobs.
             return gzip.compress(page, 1), {"Content-Type": content_type, "Content-Encoding": "gzip"}
         return page, {"Content-Type": content_type}
@@ -319,6 +322,15 @@ def _replace(path: Path, content: bytes) -> None:
     except OSError:
         Path(file.name).unlink(missing_ok=True)
         raise
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    """As RFC 9110 (12.5.3) has it; prometheus_client's own does not hear "gzip;q=0"."""
+    for each in accept_encoding.lower().split(","):
+        name, *parameters = (part.strip() for part in each.split(";"))
+        if name == "gzip":
+            return not any(_NEVER.fullmatch(parameter) for parameter in parameters)
+    return False
 
 
 def _each(metric: Counter, values: Iterable[str], *labels: str) -> None:

@@ -197,6 +197,17 @@ def test_it_is_written_as_the_asker_reads(metrics):
     assert "observerd_job_runs" in {family.name for family in families}
 
 
+@pytest.mark.parametrize(
+    ("accept_encoding", "takes"),
+    [
+        ("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=1.0", True), ("gzip;q=0.001", True), ("", False),
+        ("gzip;q=0", False), ("br, gzip; q=0.000", False), ("identity", False), (";q=,", False),
+    ],
+)  # fmt: skip
+def test_it_is_compressed_for_those_who_take_that(accept_encoding, takes, metrics):
+    assert takes == ("Content-Encoding" in metrics.written("", accept_encoding)[1])
+
+
 def test_promtools_linter_finds_nothing(metrics):
     metrics.ended(*ended(exit_code=0, max_rss_bytes=1))
     metrics.aws_answered("sqs", "ReceiveMessage", "ok", 0.1)

@@ -67,7 +67,7 @@ class Site:
         return Answer(answer.status, answer.body, {**_TEXT, **_EVERYWHERE, **answer.headers})
 
     def _routed(self, request: Request) -> Answer:
-        if not self._is_ours(request.headers.get("host", "localhost")):
+        if not all(self._is_ours(host) for host in request.headers.get_all("host", ["localhost"])):
             # A page elsewhere whose name was made to lead here (DNS rebinding) must not read what is here.
             text = "This name is not known here. Add it to metrics_hosts, or ask by the IP address."
             return _text(HTTPStatus.MISDIRECTED_REQUEST, text)

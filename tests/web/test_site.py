@@ -104,6 +104,14 @@ def test_a_name_that_was_made_to_lead_here_is_not_answered(host, expected):
     assert expected == ask(answers, "/", host=host).status
 
 
+def test_of_two_names_both_must_be_known():
+    message = Message()
+    for host in ("localhost", "evil.example.com"):
+        message["Host"] = host
+
+    assert 421 == site(status())[0].answer(Request("GET", "/", message)).status
+
+
 @pytest.mark.parametrize(
     ("state", "ready"),
     [(state, 200 if state in (State.RUNNING, State.IDLE) else 503) for state in State],
