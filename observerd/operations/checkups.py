@@ -6,6 +6,7 @@ The traps are those that scaling to zero by a queue has: see docs/operations.md,
 import json
 from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from shlex import quote
 from typing import Any
 
 from observerd.core.units import duration_text
@@ -257,7 +258,7 @@ def scaling(patient: Patient) -> Iterator[Finding]:
             yield wrong(
                 f"policy {each['PolicyName']} scales in: it does not know which worker works",
                 f"{patient.aws} autoscaling delete-policy --auto-scaling-group-name {name}"
-                f" --policy-name {each['PolicyName']}",
+                f" --policy-name {quote(each['PolicyName'])}",
             )
     actions = asked(client.describe_scheduled_actions, AutoScalingGroupName=name)[
         "ScheduledUpdateGroupActions"
@@ -267,7 +268,7 @@ def scaling(patient: Patient) -> Iterator[Finding]:
             f"scheduled action {each['ScheduledActionName']} sets the capacity: that is for the producer,"
             " which raises it, and for each worker, which lowers it",
             f"{patient.aws} autoscaling delete-scheduled-action --auto-scaling-group-name {name}"
-            f" --scheduled-action-name {each['ScheduledActionName']}",
+            f" --scheduled-action-name {quote(each['ScheduledActionName'])}",
         )
 
 
@@ -312,7 +313,7 @@ def alarms(patient: Patient) -> Iterator[Finding]:
 def _unarmed(patient: Patient, alarm: Any, policies: Container[str]) -> Iterator[Finding]:
     name, actions = alarm["AlarmName"], alarm.get("AlarmActions", ())
     if not alarm.get("ActionsEnabled", True):
-        mend = f"{patient.aws} cloudwatch enable-alarm-actions --alarm-names {name}"
+        mend = f"{patient.aws} cloudwatch enable-alarm-actions --alarm-names {quote(name)}"
         yield wrong(f"{name}: its actions are switched off", mend)
     if not actions:
         yield wrong(f"{name} tells nobody")

@@ -331,10 +331,10 @@ def _of_failed(seen: Look, place: Place) -> list[str]:
             _send(story, place, at_its_time=False),
         ]
     which = _which(place)
+    name = shlex.quote(story.run_id or (story.last.message_id if story.last else ""))
     lines = ["What it said, why it failed, and how to run it again:"]
     if story.last is not None and story.last.log_stream:
-        lines.append(f"  observerd logs {story.run_id}{which}")
-    name = story.run_id or (story.last.message_id if story.last else "")
+        lines.append(f"  observerd logs {name}{which}")
     return [*lines, f"  observerd dlq show {name}{which}", f"  observerd dlq retry {name}{which}"]
 
 

@@ -307,8 +307,8 @@ PENDING = [{"SubscriptionArn": "PendingConfirmation"}]
         ),
         (
             "scaling", "policies",
-            [TO_ZERO | {"PolicyName": "to zero"}],
-            "policy to zero scales in", "delete-policy",
+            [TO_ZERO | {"PolicyName": "to zero; reboot"}],
+            "policy to zero; reboot scales in", "--policy-name 'to zero; reboot'",
         ),
         (
             "scaling", "policies", [{"PolicyName": "track", "PolicyType": "TargetTrackingScaling"}],
