@@ -148,14 +148,14 @@ def _five(text: str) -> list[str]:
     if len(words) == 1 and words[0].startswith("@"):
         return _nickname(words[0]).split()
     if len(words) != len(FIELDS):
-        raise BadCron(f"has {len(words)} fields, not 5 (minute, hour, day of month, month, day of week)")
+        raise BadCron("is not the five fields minute, hour, day of month, month and day of week")
     return words
 
 
 def _nickname(word: str) -> str:
     if word == "@reboot":
         raise BadCron(
-            "@reboot has no time: it runs when cron starts (let systemd start it: a unit with"
+            "has no time: it runs when cron starts (let systemd start it: a unit with"
             " WantedBy=multi-user.target)"
         )
     if word not in NICKNAMES:

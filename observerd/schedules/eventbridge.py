@@ -86,7 +86,7 @@ def read_expression(text: str) -> Expression:
         raise BadExpression(f"is {len(text)} characters long; Scheduler takes {EXPRESSION_LIMIT}")
     found = _WRAPPED.fullmatch(text.strip())
     if found is None:
-        raise BadExpression("is neither cron(...), rate(...) nor at(...)")
+        raise BadExpression("is neither cron(...), rate(...) nor at(...), in lower case")
     kind, inside = found.groups()
     if kind == "cron":
         return _read_cron(text.strip(), inside)
@@ -164,9 +164,11 @@ def _read_cron(text: str, inside: str) -> CronExpression:
 
 def _days(day: str, weekday: str) -> Days:
     if "?" not in (day, weekday):
+        of_day, of_weekday = f"{day} and ?", f"? and {weekday}"
+        both = f"{of_day}; {of_weekday} is another schedule"
+        wanted = of_weekday if day == "*" else of_day if weekday == "*" else both
         raise BadExpression(
-            f"names both a day of month ({day}) and a day of week ({weekday});"
-            " AWS takes one, and ? for the other"
+            f"names both a day of month ({day}) and a day of week ({weekday}); AWS takes one (write {wanted})"
         )
     if day == weekday:
         raise BadExpression("has ? for both day fields; write * for one")
@@ -175,8 +177,10 @@ def _days(day: str, weekday: str) -> Days:
 
 def _days_of_month(text: str) -> Days:
     parts = text.upper().split(",")
-    nearest = [part.removesuffix("W") for part in parts if part.endswith("W") and part != "LW"]
-    plain = [part for part in parts if part != "L" and not (part.endswith("W") and part != "LW")]
+    if "LW" in parts:
+        raise BadExpression(f"day of month {text!r}: AWS documents L alone, and W after a number")
+    nearest = [part.removesuffix("W") for part in parts if part.endswith("W")]
+    plain = [part for part in parts if part != "L" and not part.endswith("W")]
     return Days(
         numbers=_values(DAY, ",".join(plain)) if plain else frozenset(),
         last="L" in parts,

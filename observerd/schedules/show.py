@@ -15,7 +15,7 @@ from observerd.schedules import eventbridge, proof, template
 from observerd.schedules.conversion import DST_YEARS, CannotConvert, Part, convert, part_runs
 from observerd.schedules.cron import BadCron, Cron, read_cron
 from observerd.schedules.importing import Imported, Line, Settings, import_crontab, schedules_of
-from observerd.schedules.schedule import Schedule, known_zone, load, written
+from observerd.schedules.schedule import Schedule, known_zone, load, missed_after_h, written
 from observerd.schedules.words import (
     cron_warnings,
     cron_words,
@@ -30,6 +30,7 @@ EX_DATAERR, EX_CANTCREAT, DIFFERENT = 65, 73, 1
 _TOLD = 6
 _SOON = 5
 _LONGEST_CELL = 60
+_RARE = "no alarm can tell that a run is missing: CloudWatch looks back seven days (`observerd runs` tells)"
 _CHOSEN = {
     True: "in those nights jobs start as cron has it (--clock-changes eventbridge: as Scheduler has it)",
     False: "in those nights jobs start as Scheduler has it, as you chose",
@@ -179,6 +180,7 @@ def _import_text(imported: Imported, now: datetime) -> str:
             + "\n".join(f"  line {each.number}: {_cut(each.line)}\n    {each.reason}" for each in refusals)
         )
     known = [(line.entry.number, note) for line in lines for note in line.notes]
+    known += [(line.entry.number, _RARE) for line in lines if not missed_after_h([line.schedule], now)]
     coming = [(line.entry.number, note) for line in lines for note in _clock_notes(line.schedule, now)]
     notes = list(_grouped([*known, *coming]))
     if coming:
@@ -223,8 +225,11 @@ def _clock_notes(schedule: Schedule, now: datetime) -> Iterator[str]:
 
 def render(path: Path, out: Path | None, now: datetime) -> Answer:
     """The template, or with out where they were written. Raises BadConfig, NotPossible."""
+    schedules = load(path)
+    if not schedules.entries:
+        raise NotPossible(f"{path}: no schedule is defined, and CloudFormation takes no empty template")
     try:
-        texts = template.render(load(path), now)
+        texts = template.render(schedules, now)
     except CannotConvert as fault:
         raise NotPossible(str(fault)) from None
     if out is None and len(texts) == 1:
@@ -312,7 +317,7 @@ def _proof_summary(proofs: Sequence[proof.Proof], now: datetime) -> str:
     verdict = "identical" if not differing else _count(differing, "difference")
     if differing and not any(_unexplained(each, now) for each in proofs):
         verdict += ", all where clocks are changed, as schedules.toml has it"
-    return f"proof: {_count(len(proofs), 'schedule')}, {runs:,} runs, {changes} clock changes: {verdict}"
+    return f"proof: {_count(len(proofs), 'schedule')}, {runs:,} runs, {changes:,} clock changes: {verdict}"
 
 
 # ---- next
@@ -352,18 +357,25 @@ def explain(text: str, timezone: str | None, now: datetime) -> Answer:
     """An expression of either grammar in words, in the other grammar, and what is easily got wrong."""
     zone = _zone(timezone or "UTC")
     try:
-        if text.strip().startswith(("cron(", "rate(", "at(")):
+        if re.match(r"\s*(cron|rate|at)\(", text, re.IGNORECASE):
             return Answer(_explain_expression(eventbridge.read_expression(text), zone, now))
         return Answer(_explain_cron(read_cron(text), zone, now))
-    except (BadCron, eventbridge.BadExpression) as fault:
-        raise NotPossible(f"{text!r} {_as_sentence(fault, text)}") from None
+    except eventbridge.BadExpression as fault:
+        raise NotPossible(f"{text!r} {fault}") from None
+    except BadCron as fault:
+        raise NotPossible(f"{text!r} {fault}{_meant_for_aws(text)}") from None
 
 
-def _as_sentence(fault: Exception, text: str) -> str:
-    fields = len(text.split())
-    looks_like_aws = isinstance(fault, BadCron) and fields == 6  # noqa: PLR2004 AWS's
-    hint = f" (if it is meant for AWS, write 'cron({text.strip()})')" if looks_like_aws else ""
-    return f"{fault}{hint}"
+def _meant_for_aws(text: str) -> str:
+    """What is wrong with six fields where they are AWS's, whose cron() was forgotten."""
+    if len(text.split()) != 6:  # noqa: PLR2004 the grammar's
+        return ""
+    expression = f"cron({text.strip()})"
+    try:
+        eventbridge.read_expression(expression)
+    except eventbridge.BadExpression as fault:
+        return f" (and {expression!r} {fault})"
+    return f" (for AWS, write {expression!r})"
 
 
 def _explain_expression(expression: eventbridge.Expression, zone: str, now: datetime) -> str:
@@ -379,10 +391,15 @@ def _explain_cron(cron: Cron, zone: str, now: datetime) -> str:
     warnings = list(cron_warnings(cron))
     try:
         parts = convert(cron, zone, like_cron=True, since=now.date())
-        facts += [("EventBridge", f"{part.expression} in {part.timezone}") for part in parts]
+        facts += [("EventBridge", _part_text(part)) for part in parts]
     except CannotConvert as fault:
         warnings.append(f"cannot be said in EventBridge's grammar: {fault}")
     return _explained(facts, islice(crontab.runs(cron, ZoneInfo(zone), now), _SOON), zone, iter(warnings))
+
+
+def _part_text(part: Part) -> str:
+    of_clocks = f", {part.why}" if part.label.startswith("Dst") else ""
+    return f"{part.expression} in {part.timezone}{of_clocks}"
 
 
 def _explained(
@@ -412,7 +429,7 @@ def _cut(text: str) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def now_utc() -> datetime:

@@ -54,15 +54,15 @@ def _times(minutes: Sequence[int], hours: Sequence[int]) -> str:
         return _said("every minute", of_hours)
     if step := _even_step(minutes):
         return _said(f"every {step} minutes", of_hours)
-    past = _listed(str(minute) for minute in minutes)
-    return f"at {past} minutes past {_hours(hours) if of_hours else 'every hour'}"
+    named = f"minute{'' if len(minutes) == 1 else 's'} {_listed(map(str, minutes))}"
+    return f"at {named} of {_hours(hours) if of_hours else 'every hour'}"
 
 
 def _even_step(minutes: Sequence[int]) -> int | None:
     """The step, where it is the same over the turn of the hour too."""
-    step = MINUTE.high + 1
-    if len(minutes) > 1:
-        step = minutes[1] - minutes[0]
+    if len(minutes) == 1:
+        return None
+    step = minutes[1] - minutes[0]
     whole = list(range(minutes[0], MINUTE.high + 1, step))
     return step if 60 % step == 0 and minutes[0] == 0 and list(minutes) == whole else None
 
@@ -139,6 +139,8 @@ def cron_warnings(cron: Cron) -> Iterator[str]:
         yield "both day fields are given: cron runs on days that match either of them, not both"
     elif not cron.either_day and cron.days != DAY.all and len(cron.weekdays) < 7:  # noqa: PLR2004 days in a week
         yield "a day field begins with a star: cron runs on days that match both of them"
+    if cron.ends_on_sunday:
+        yield "a range that ends on Sunday by name is cronie's; Debian's cron has no day for it"
     yield from _short_months(cron.days, cron.months)
 
 

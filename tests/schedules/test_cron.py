@@ -41,7 +41,7 @@ def test_a_field_is_read_as_cron_reads_it(text, field, expected):
     [
         ("@reboot", "has no time"),
         ("@fortnightly", "not known to cron"),
-        ("* * * *", "has 4 fields"),
+        ("* * * *", "is not the five fields"),
         ("60 * * * *", "not from 0 to 59"),
         ("* * 0 * *", "not from 1 to 31"),
         ("* * * * 8", "not from 0 to 7"),
