@@ -28,6 +28,11 @@ install -m 0644 packaging/rpm/observerd.spec requirements/runtime.txt "$top/SOUR
 nodeps=
 [ ! -e /etc/debian_version ] || nodeps=--nodeps
 # rpmbuild says on standard output what it does; that matters when it fails.
-rpmbuild -ba $nodeps --define "_topdir $top" --define "observerd_python $rpm_python" \
-  "$top/SOURCES/observerd.spec" >"$top/log" 2>&1 || { cat "$top/log" >&2; exit 1; }
+build() {
+  rpmbuild "$@" --define "_topdir $top" --define "observerd_python $rpm_python" >"$top/log" 2>&1 ||
+    { cat "$top/log" >&2; exit 1; }
+}
+# From the source package, as others rebuild it: so theirs has the same bytes.
+build -bs "$top/SOURCES/observerd.spec"
+build --rebuild $nodeps "$top"/SRPMS/*.rpm
 cp "$top"/RPMS/noarch/*.rpm "$top"/SRPMS/*.rpm "$into/"
