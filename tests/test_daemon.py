@@ -585,6 +585,18 @@ def test_a_pidfile_that_a_killed_daemon_left_is_no_obstacle(in_background, tmp_p
     assert f"{second}\n" == (tmp_path / "pid").read_text()
 
 
+def test_a_log_that_is_cut_in_place_goes_on_from_its_beginning(in_background, tmp_path):
+    """As logrotate's copytruncate does it."""
+    _, pid = in_background()
+    log = tmp_path / "log"
+    eventually(lambda: "serving" in log.read_text())
+    os.truncate(log, 0)
+    os.kill(pid, signal.SIGHUP)
+    eventually(lambda: "configuration reloaded" in log.read_text())
+
+    assert log.read_text().startswith("{")
+
+
 def test_what_ends_it_in_the_background_is_in_its_log(sqs, daemon, tmp_path):
     """The terminal has gone by then."""
     log = tmp_path / "log"
