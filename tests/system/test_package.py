@@ -74,6 +74,16 @@ def test_only_root_may_write_what_is_in_it(package):
     assert {"/usr/bin/observerd": "-rwxr-xr-x", "/etc/observerd/observerd.toml": "-rw-r-----"} == special
 
 
+def test_the_guide_says_what_every_file_is_for(package):
+    guide = (ROOT / "docs/install.md").read_text().partition("## What lies where")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in guide.splitlines() if "|" in row]
+    told = [each.rstrip("/") for each in re.findall(r"`(/[^`*]+)", "\n".join(rows))]
+    files = query(package, "--list")
+
+    assert ["/etc/observerd"] == [each for each in files if not each.startswith(tuple(told))]
+    assert [] == [each for each in told if not any(file.startswith(each) for file in files)]
+
+
 def test_rpmlint_finds_nothing_that_has_no_reason(package):
     found = subprocess.run(
         ("rpmlint", "--config", ROOT / "packaging/rpm/rpmlint.toml", package.parent),
