@@ -195,7 +195,10 @@ def _add_import(parser: _Parser) -> None:
         "--system", action="store_true",
         help="lines have a user column; so those of /etc/crontab and /etc/cron.d are always read",
     )  # fmt: skip
-    parser.add_argument("--user", metavar="U", help="whose crontab it is; default: who runs this")
+    parser.add_argument(
+        "--user", metavar="U",
+        help="whose crontab it is; default: who owns it in /var/spool/cron, else who runs this",
+    )  # fmt: skip
     parser.add_argument(
         "--timezone", metavar="TZ", help="what cron goes by where no CRON_TZ is set; default: this machine's"
     )

@@ -349,3 +349,17 @@ def wrong_weekdays(field, values):
     return aws_text(
         field, {each - 1 for each in values} if field is AWS_WEEKDAY and len(values) < 7 else values
     )
+
+
+def test_the_page_on_migration_shows_what_is_really_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = (HERE.parent / "docs" / "migrating-from-cron.md").read_text().split("```")[1::2]
+    crontab, imported, notes, proved = (block.strip("\n").splitlines() for block in blocks[:4])
+    now = datetime(2026, 11, 28, 20, 37, tzinfo=UTC)
+    answer = imported_to(Path("cron"), "\n".join([*crontab, ""]), "crontab.txt", user="billing", now=now)
+
+    assert "$ observerd import-crontab crontab.txt --user billing" in imported[0]
+    said = answer.text.splitlines()
+    assert [line for line in [*imported[1:], *notes] if line not in said] == []
+    assert "$ observerd prove cron/schedules.toml" == proved[0]
+    assert proved[1:] == show.prove(Path("cron/schedules.toml"), None, now).text.splitlines()
