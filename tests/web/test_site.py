@@ -150,6 +150,13 @@ def test_the_json_is_documented_key_by_key():
     assert set(_paths(report(busy_night(), ABOUT, time.monotonic(), time.time()))) == told
 
 
+@pytest.mark.parametrize("page", ["monitoring.md", "metrics.md"])
+def test_every_state_is_documented(page):
+    text = (DOCS / page).read_text()
+
+    assert [] == [state.value for state in State if f"`{state.value}`" not in text]
+
+
 def _paths(value, at=""):
     for key, inside in value.items():
         here = f"{at}.{key}" if at else key
