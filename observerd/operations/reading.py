@@ -8,11 +8,13 @@ from typing import Any
 
 from observerd.aws import Unanswered, ask
 from observerd.operations.place import Place
-from observerd.operations.trouble import Trouble, trouble_of
+from observerd.operations.trouble import Trouble, asked, trouble_of
 from observerd.record import STREAM_PREFIX
 
 # The events of one worker travel for a few seconds, and a wrong clock stamps them.
 SLACK_S = 300.0
+# Log groups keep their events for at least so long (PutRetentionPolicy).
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,14 @@ class Events:
 
     def _no_group(self, group: str) -> Any:
         raise Trouble(f"there is no log group {group} (another --region, or another --stack?)")
+
+
+def kept_since(client: Any, group: str, now: float) -> float:
+    """From when on a log group still has its events (Unix time). Raises Trouble."""
+    answer = asked(client.describe_log_groups, logGroupNamePrefix=group)
+    found: Any = next((each for each in answer["logGroups"] if each["logGroupName"] == group), {})
+    days = found.get("retentionInDays")
+    return max(float(found.get("creationTime", 0)) / 1000, now - days * DAY_S if days else 0.0)
 
 
 def _seen(given: Mapping[str, Any]) -> Seen | None:

@@ -7,7 +7,7 @@ from observerd.aws import Account
 from observerd.core.units import duration_s
 from observerd.operations.due import schedules, unsent
 from observerd.operations.place import Place
-from observerd.operations.reading import Events, instant
+from observerd.operations.reading import DAY_S, Events, instant, kept_since
 from observerd.operations.screen import Cell, Progress, Screen, as_json
 from observerd.operations.tale import OUTCOMES, SILENT_S, STATES, Story, stories, time_text
 from observerd.operations.trouble import Trouble
@@ -81,6 +81,9 @@ def _unsent(
     if place.stack is None:
         return [], "runs that were never sent are not shown: the stack's name is not known"
     try:
+        if place.producer_logs is not None and now - since > DAY_S:
+            # What is forgotten was not unsent.
+            since = max(since, kept_since(account.client("logs"), place.producer_logs, now))
         with Progress("reading schedules") as progress:
             known = schedules(account.client("scheduler"), place.stack, progress.at)
     except Trouble as fault:

@@ -12,7 +12,7 @@ from observerd.core.job import JOB_NAME
 from observerd.core.request import instant_text, run_id_of
 from observerd.operations.due import SENT_WITHIN_S, Schedule, schedules
 from observerd.operations.place import Place
-from observerd.operations.reading import Events, Seen, instant
+from observerd.operations.reading import DAY_S, Events, Seen, instant, kept_since
 from observerd.operations.runs import span
 from observerd.operations.screen import Progress
 from observerd.operations.tale import RETRYING, RUNNING, SILENT_S, UNSENT, WAITING, Story, stories, time_text
@@ -170,6 +170,8 @@ class Look:
     """Runs of the same job that are going on."""
     ups: Sequence[Seen] = field(default=())
     """Workers that came up after the message was sent."""
+    kept_since: float = 0.0
+    """From when on there are events (Unix time)."""
 
 
 def look(account: Account, place: Place, known: Evidence, now: float) -> Look:
@@ -177,7 +179,8 @@ def look(account: Account, place: Place, known: Evidence, now: float) -> Look:
     story = known.story
     outcome = story.outcome(now)
     if outcome == UNSENT:
-        return Look(now, known, _schedules_of(account, place, story.job))
+        due = _schedules_of(account, place, story.job)
+        return Look(now, known, due, kept_since=_kept_since(account, place, story.began_at, now))
     if outcome != WAITING:
         return Look(now, known)
     with Progress("looking around"):
@@ -187,6 +190,14 @@ def look(account: Account, place: Place, known: Evidence, now: float) -> Look:
     others = [each for each in lately if each.job == story.job and each.outcome(now) in (RUNNING, RETRYING)]
     came = [seen for seen in ups if seen.event == "worker_up" and seen.at >= story.sent[0].at]
     return Look(now, known, others=others, ups=came)
+
+
+def _kept_since(account: Account, place: Place, at: float, now: float) -> float:
+    if place.producer_logs is None or now - at < DAY_S:
+        return 0.0
+    with suppress(Trouble):
+        return kept_since(account.client("logs"), place.producer_logs, now)
+    return 0.0
 
 
 def _schedules_of(account: Account, place: Place, job: str | None) -> list[Schedule] | None:
@@ -220,6 +231,8 @@ def _of_unsent(seen: Look, place: Place) -> list[str]:
     story, at = seen.known.story, seen.known.story.began_at
     if at > seen.now:
         return [f"It is due in {span(at - seen.now)}."]
+    if at < seen.kept_since:
+        return [f"What was before {time_text(seen.kept_since)} the logs have forgotten."]
     if seen.due is None:
         return ["No event tells of it, and the schedules could not be read.", *_producer_clues(place)]
     if not seen.due:

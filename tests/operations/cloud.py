@@ -51,6 +51,7 @@ class Logs:
 
     def __init__(self):
         self.groups = {JOBS: defaultdict(list), PRODUCER: defaultdict(list)}
+        self.kept = {}
         self.fault = None
         self.filters = True
         """An emulator may not: then everything of the time asked for is answered."""
@@ -93,6 +94,11 @@ class Logs:
         first = int(nextToken)
         page = {"events": found[first : first + 2]}
         return page | ({"nextToken": str(first + 2)} if first + 2 < len(found) else {})
+
+    def describe_log_groups(self, *, logGroupNamePrefix):
+        """Those whose names begin so; "kept" has what is known of each."""
+        names = [name for name in self.groups if name.startswith(logGroupNamePrefix)]
+        return {"logGroups": [{"logGroupName": name, **self.kept.get(name, {})} for name in names]}
 
     def get_log_events(
         self,

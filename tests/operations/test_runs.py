@@ -7,7 +7,7 @@ import pytest
 from observerd.operations.runs import Wanted, history, json_text, moment, outcomes, span, table
 from observerd.operations.screen import Screen
 from observerd.operations.trouble import Trouble
-from tests.operations.cloud import AT, DUE, JOBS, PLACE, RUN, Cloud, refused
+from tests.operations.cloud import AT, DUE, JOBS, PLACE, PRODUCER, RUN, Cloud, refused
 
 DAY = Wanted(AT - 86_400)
 
@@ -117,6 +117,14 @@ def test_a_schedule_is_given_time_to_send(cloud):
 
     assert [] == told(cloud, Wanted(AT - 60), now=AT + 299)
     assert 1 == len(told(cloud, Wanted(AT - 60), now=AT + 301))
+
+
+@pytest.mark.parametrize("kept", [{"retentionInDays": 3}, {"creationTime": (AT - 3 * 86_400 - 60) * 1000}])
+def test_what_the_logs_have_forgotten_was_not_unsent(kept, cloud):
+    cloud.logs.kept[PRODUCER] = kept
+    cloud.scheduler.add("feed", "cron(0 18 * * ? *)")
+
+    assert 3 == len(told(cloud, Wanted(AT - 30 * 86_400), now=AT - 60))
 
 
 @pytest.mark.parametrize("change", [{"state": "DISABLED"}, {"changed_at": AT + 1}, {"zone": "Asia/Tokyo"}])

@@ -6,7 +6,7 @@ from observerd.operations import why
 from observerd.operations.screen import Screen
 from observerd.operations.timeline import picture, steps
 from observerd.operations.trouble import Trouble
-from tests.operations.cloud import AT, PLACE, RUN, Cloud
+from tests.operations.cloud import AT, PLACE, PRODUCER, RUN, Cloud
 
 NOW = AT + 900
 FULL = "We currently do not have sufficient t4g.small capacity"
@@ -273,6 +273,14 @@ def test_a_run_that_was_never_sent_is_explained_by_its_schedule(schedule, text, 
         cloud.scheduler.add("feed", **{"expression": "cron(0 18 * * ? *)"} | schedule)
 
     assert text in advice(cloud)
+
+
+def test_what_the_logs_have_forgotten_was_not_unsent(cloud):
+    cloud.scheduler.add("feed", "cron(0 18 * * ? *)")
+    cloud.logs.kept[PRODUCER] = {"retentionInDays": 3}
+    later = AT + 4 * 86_400
+
+    assert "What was before 2026-11-24T18:00:00Z the logs have forgotten." == advice(cloud, now=later)
 
 
 def test_a_run_of_the_future_is_due_then(cloud):
