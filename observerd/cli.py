@@ -254,7 +254,10 @@ def _add_simulate(parser: _Parser) -> None:
     parser.add_argument("--seeds", type=int, default=20, metavar="N", help="histories; default: %(default)d")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="default: %(default)d")
     parser.add_argument(
-        "--faults", default="none", metavar="KINDS", help="none, all, or names: crash,hang or all,-spot"
+        "--faults",
+        default="none",
+        metavar="KINDS",
+        help="none, all, outside, or names: crash,hang, all,-spot",
     )
     parser.add_argument(
         "--job-time", default="2m", metavar="TIME", help="median of a run; default: %(default)s"
@@ -521,7 +524,6 @@ def _answered(answer: "Callable[[], show.Answer]") -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from observerd.core.units import duration_s  # noqa: PLC0415
     from observerd.simulation import command  # noqa: PLC0415
     from observerd.simulation.figures import Figures, changed, table  # noqa: PLC0415
 
@@ -536,7 +538,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
             days=arguments.days,
             seeds=range(arguments.first_seed, arguments.first_seed + arguments.seeds),
             faults=arguments.faults,
-            job_s=duration_s(arguments.job_time),
+            job_time=arguments.job_time,
             figures=figures,
         )
         return command.simulate(setting, arguments.plot, timeline=arguments.timeline)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from observerd.core.events import Attribute, Message
 from observerd.core.evidence import PREFIX
-from observerd.core.request import run_id_of
+from observerd.core.request import instant_text, run_id_of
 from observerd.simulation.clock import Clock
 from observerd.simulation.crontab import Schedule
 
@@ -199,7 +199,8 @@ class Books:
             if run.ended_as is None:
                 self._end(run, "lost", "nothing has become of it")
                 if self.strict:
-                    raise Broken("lost", f"{run.job} of {run.scheduled_at:.0f}: nothing has become of it")
+                    instant = instant_text(run.scheduled_at)
+                    raise Broken("lost", f"{run.job} of {instant}: nothing has become of it")
 
     def run_of(self, message_id: str) -> Run:
         return self._run_of[message_id]

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from observerd.core.units import duration_s
 from observerd.simulation.books import PROMISES
 from observerd.simulation.crontab import BadCrontab, Schedule, read_crontab
 from observerd.simulation.faults import KINDS, PRESETS, Plan, draw_plan
@@ -21,6 +22,8 @@ from observerd.simulation.world import History, World
 DESIGNS: dict[str, type[World]] = {"seed": SeedWorld, "observerd": World}
 # The seed has one alarm on one metric.
 ALARM_METRICS = {"seed": 1, "observerd": Stack().alarm_metrics}
+# Ten years; a person would not wait for more.
+DAYS_AT_MOST = 3_660
 # So many histories are handed to a process at once.
 CHUNK = 25
 
@@ -65,13 +68,29 @@ def setting_of(
     days: float,
     seeds: range,
     faults: str,
-    job_s: float,
+    job_time: str,
     figures: Figures,
 ) -> Setting:
     """Raises BadRequest."""
+    if not seeds:
+        raise BadRequest("--seeds: not 1 or more")
+    if not 0 < days <= DAYS_AT_MOST:
+        raise BadRequest(f"--days: not more than 0 and at most {DAYS_AT_MOST}: {days:g}")
     designs = tuple(DESIGNS) if design is None else (design,)
     schedules = () if crontab is None else _schedules(crontab)
-    return Setting(designs, schedules, days, seeds.start, len(seeds), kinds_of(faults), job_s, figures)
+    return Setting(
+        designs, schedules, days, seeds.start, len(seeds), kinds_of(faults), _job_s(job_time), figures
+    )
+
+
+def _job_s(text: str) -> float:
+    try:
+        seconds = duration_s(text)
+    except ValueError as fault:
+        raise BadRequest(f"--job-time: {fault}") from None
+    if not seconds:
+        raise BadRequest("--job-time: not more than 0")
+    return seconds
 
 
 def kinds_of(text: str) -> frozenset[str]:
@@ -158,7 +177,7 @@ def told(setting: Setting, seed: int) -> str:
     lines = [
         f"seed {seed} breaks a promise: {whole.broken}",
         f"Shrunk from {_size(whole.plan)} to {_size(small.plan)}:",
-        f"  {small.plan.days:g} days of: " + "; ".join(map(str, small.plan.schedules)),
+        "  runs of: " + "; ".join(map(str, small.plan.schedules)),
         *(f"  {fault}" for fault in small.plan.faults),
         "",
         *map(str, small.timeline),
@@ -174,7 +193,8 @@ def _command(setting: Setting, seed: int) -> str:
 
 
 def _size(plan: Plan) -> str:
-    return f"{len(plan.faults)} faults and {len(plan.due())} runs"
+    faults, runs = len(plan.faults), len(plan.due())
+    return f"{faults} fault{'s' * (faults != 1)} and {runs} run{'s' * (runs != 1)}"
 
 
 def _options(setting: Setting) -> str:

@@ -107,6 +107,8 @@ class Plan:
     slots: int = Stack().slots
     jobs_fail: bool = False
     """Whether a job fails now and then, with no fault of anybody else's."""
+    left_out: frozenset[int] = frozenset()
+    """Which of the runs are not, by their number: what shrinking could do without."""
     start: float = EPOCH
 
     @property
@@ -117,7 +119,8 @@ class Plan:
     def due(self) -> list[tuple[float, Schedule]]:
         """Every run: its instant and its schedule."""
         runs = [(at, line) for line in self.schedules for at in instants(line, self.start, self.end)]
-        return sorted(runs, key=lambda run: (run[0], run[1].job))
+        runs.sort(key=lambda run: (run[0], run[1].job))
+        return [run for number, run in enumerate(runs) if number not in self.left_out]
 
     def draw(self, *names: object) -> random.Random:
         """The random source of one thing in this history, the same whatever else happens in it."""

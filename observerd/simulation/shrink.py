@@ -10,7 +10,7 @@ TRIES_AT_MOST = 400
 
 
 def shrink(plan: Plan, breaks: Callable[[Plan], bool]) -> Plan:
-    """The smallest plan found: fewer faults, fewer schedules, fewer days. breaks(plan) must hold."""
+    """The smallest plan found: fewer faults, schedules, days and runs. breaks(plan) must hold."""
     tries = 0
     shrinking = True
     while shrinking:
@@ -27,12 +27,9 @@ def shrink(plan: Plan, breaks: Callable[[Plan], bool]) -> Plan:
 
 def _smaller(plan: Plan) -> Iterator[Plan]:
     """The boldest first."""
-    count = len(plan.faults)
-    width = count
-    while width:
-        for begin in range(0, count, width):
-            yield replace(plan, faults=plan.faults[:begin] + plan.faults[begin + width :])
-        width //= 2
+    for chunk in _chunks(len(plan.faults)):
+        left = (fault for number, fault in enumerate(plan.faults) if number not in chunk)
+        yield replace(plan, faults=tuple(left))
     if plan.jobs_fail:
         yield replace(plan, jobs_fail=False)
     if len(plan.schedules) > 1:
@@ -40,5 +37,17 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
             yield replace(plan, schedules=plan.schedules[:gone] + plan.schedules[gone + 1 :])
     for share in (0.25, 0.5, 0.75, 0.9):
         shorter = replace(plan, days=round(plan.days * share, 3))
-        if shorter.due() and len(shorter.due()) < len(plan.due()):
+        if not plan.left_out and shorter.due() and len(shorter.due()) < len(plan.due()):
             yield shorter
+    there = [number for number in range(len(plan.due()) + len(plan.left_out)) if number not in plan.left_out]
+    for chunk in _chunks(len(there)):
+        if len(chunk) < len(there):
+            yield replace(plan, left_out=plan.left_out.union(there[place] for place in chunk))
+
+
+def _chunks(count: int) -> Iterator[range]:
+    """All of so many, then each half, each quarter, and so on down to each one."""
+    width = count
+    while width:
+        yield from (range(begin, min(begin + width, count)) for begin in range(0, count, width))
+        width //= 2
