@@ -29,7 +29,7 @@ from observerd.core.events import (
 
 # A refused attempt to leave is made again after half a minute at first, ten minutes at most.
 GIVE_UP_RETRY_S, GIVE_UP_RETRY_CAP_S = 30.0, 600.0
-# A third of the template's hook timeout (cloudformation/observerd.yaml, 300 s): two attempts may fail.
+# A sixth of the template's hook timeout (cloudformation/observerd.yaml, 600 s): five attempts may fail.
 HOLD_EVERY_S = 100.0
 # What was waiting when the daemon came up is started before the client for this call is loaded.
 PROTECT_AFTER_S = 2.0

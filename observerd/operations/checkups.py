@@ -227,7 +227,7 @@ def hook(patient: Patient) -> Iterator[Finding]:
     found = asked(client.describe_lifecycle_hooks, AutoScalingGroupName=name)["LifecycleHooks"]
     put = (
         f"{patient.aws} autoscaling put-lifecycle-hook --auto-scaling-group-name {name}"
-        f" --lifecycle-hook-name {HOOK} --lifecycle-transition {TERMINATING} --heartbeat-timeout 300"
+        f" --lifecycle-hook-name {HOOK} --lifecycle-transition {TERMINATING} --heartbeat-timeout 600"
         " --default-result CONTINUE"
     )
     ours = [each for each in found if each["LifecycleTransition"] == TERMINATING]

@@ -37,7 +37,7 @@ class Stack:
     max_lateness_s: float = 21_600.0
     max_size: int = 3
     backlog_per_worker: float = 10.0
-    hook_timeout_s: float = 300.0
+    hook_timeout_s: float = 600.0
     warm_up_s: float = 180.0
     producer_retries: int = 2
     alarm_metrics: int = 18

@@ -289,6 +289,9 @@ def test_a_group_keeps_a_leaving_worker_and_protects_no_new_one(resource):
     """Protected from birth, a worker that never came up would hang the stack's deletion."""
     [hook] = resource["Properties"]["LifecycleHookSpecificationList"]
     assert hook["LifecycleTransition"] == "autoscaling:EC2_INSTANCE_TERMINATING"
+    # AWS ends the wait after a hundred timeouts. The last look may take DrainSeconds, two hours at most, and
+    # a job that it finds then, twelve.
+    assert 100 * hook["HeartbeatTimeout"] > 43_200 + 7_200
     assert resource["Properties"]["NewInstancesProtectedFromScaleIn"] is False
 
 

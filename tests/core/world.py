@@ -46,7 +46,7 @@ from observerd.core.events import (
 )
 
 LIMIT_S = 43_200
-# The template's hook waits 300 s: two heartbeats may fail.
+# The template's hook waits 600 s: five heartbeats may fail.
 HOOK_S = 100
 SPOT_MARGIN_S = 20
 # How late metadata may tell of an attempt whose answer was lost.

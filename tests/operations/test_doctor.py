@@ -289,7 +289,7 @@ PENDING = [{"SubscriptionArn": "PendingConfirmation"}]
         ("hook", "hooks", [], "none called drain", "put-lifecycle-hook"),
         (
             "hook", "hooks", [HEALTHY["hooks"][0] | {"HeartbeatTimeout": 30}],
-            "waits for 30s", "--heartbeat-timeout 300",
+            "waits for 30s", "--heartbeat-timeout 600",
         ),
         (
             "hook", "hooks", [*HEALTHY["hooks"], HEALTHY["hooks"][0] | {"LifecycleHookName": "old"}],
