@@ -198,7 +198,8 @@ def test_after_kill_9_the_old_tree_is_gone_and_the_job_runs_again(sqs, daemon, t
         (tmp_path / "ledger.go").touch()
         sqs.wait_for(lambda fake: not fake.bodies())
 
-    assert successor.said("run started")[0]["attempt"] == 2
+    # Again: a machine that is too slow for its lease may have had to leave it alone in between.
+    assert successor.said("run started")[0]["attempt"] >= 2
     assert [line.split()[0] for line in ledger(successor)] == ["start", "start", "end"]
 
 
