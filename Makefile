@@ -38,6 +38,7 @@ test-packages: PACKAGES := $(TEST_PACKAGES)
 
 system-packages test-packages:
 	@dpkg-query --show $(PACKAGES) >/dev/null 2>&1 || { \
+	  test $$(id -u) = 0 || { echo "packages of Debian's are missing; as root: apt-get install $(PACKAGES)" >&2; exit 1; }; \
 	  echo "installing with apt-get: $(PACKAGES)" && \
 	  apt-get update --quiet --quiet && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet --quiet --yes --no-install-recommends \
