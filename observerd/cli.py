@@ -190,7 +190,9 @@ def _command_without_config(
 
 
 def _add_import(parser: _Parser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="crontabs; - reads standard input")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="crontabs, or directories of them; - reads standard input"
+    )
     parser.add_argument(
         "--system", action="store_true",
         help="lines have a user column; so those of /etc/crontab and /etc/cron.d are always read",
@@ -454,7 +456,7 @@ def _import_crontab(arguments: argparse.Namespace) -> int:
     from observerd.operations.screen import Progress  # noqa: PLC0415
     from observerd.schedules import show  # noqa: PLC0415
 
-    crontabs = [_crontab(name) for name in arguments.files]
+    crontabs = [_crontab(name) for given in arguments.files for name in _files(given)]
 
     def answer() -> show.Answer:
         with Progress("proving") as progress:
@@ -470,6 +472,12 @@ def _import_crontab(arguments: argparse.Namespace) -> int:
             )
 
     return _answered(answer)
+
+
+def _files(name: str) -> list[str]:
+    """The file itself, or the files of a directory such as /etc/cron.d."""
+    path = Path(name)
+    return sorted(str(each) for each in path.iterdir() if each.is_file()) if path.is_dir() else [name]
 
 
 def _crontab(name: str) -> tuple[str, str]:

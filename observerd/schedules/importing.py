@@ -18,13 +18,14 @@ from observerd.schedules.wrapping import (
     Unwrapped,
     argv,
     leaves_a_process,
-    lock_of,
+    locks_of,
     name_of,
     unwrap,
     with_argument,
 )
 
-# What cron gives to a job, in Debian and in cronie, where the crontab says nothing else.
+# What Debian's cron gives to a job, and cronie up to 1.6 (Amazon Linux 2023, RHEL 9), where the crontab says
+# nothing else; later ones have the two sbin directories after it.
 CRON_PATH = "/usr/bin:/bin"
 # A worker may have to be started first; and nothing waits for longer than schedule.yaml's default.
 LEAST_LATENESS_S, MOST_LATENESS_S = 900.0, 21_600.0
@@ -97,7 +98,7 @@ def schedules_of(imported: Iterable[Imported]) -> Schedules:
 
 
 def _shared_locks(entries: Iterable[Entry]) -> frozenset[str]:
-    locks = Counter(lock for entry in entries if (lock := lock_of(entry.command)))
+    locks = Counter(lock for entry in entries for lock in locks_of(entry.command))
     return frozenset(lock for lock, count in locks.items() if count > 1)
 
 
@@ -128,9 +129,10 @@ def _line(entry: Entry, settings: Settings, shared: frozenset[str], taken: dict[
         )
     if leaves_a_process(unwrapped.command):
         notes.append("a single & leaves a process behind: it is ended when the command has (wait for it)")
-    if lock_of(unwrapped.command) in shared:
-        lock = lock_of(entry.command)
-        notes.append(f"flock is kept: other lines take {lock} too (it holds on one worker alone)")
+    notes += [
+        f"flock is kept: other lines take {lock} too (it holds on one worker alone)"
+        for lock in sorted(locks_of(unwrapped.command) & shared)
+    ]
     return Line(entry, schedule, job, tuple(notes))
 
 

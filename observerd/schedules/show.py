@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zoneinfo import ZoneInfo
 
+from observerd.core.lines import one_line
 from observerd.schedules import cron as crontab
 from observerd.schedules import eventbridge, proof, template
 from observerd.schedules.conversion import DST_YEARS, CannotConvert, Part, convert, part_runs
@@ -26,7 +27,7 @@ from observerd.schedules.words import (
 
 # sysexits.h, and 1 for a proof that fails.
 EX_DATAERR, EX_CANTCREAT, DIFFERENT = 65, 73, 1
-# Differences, or the lines of one note, that are told one by one; the rest is counted.
+# Differences, lines and names that are told one by one; the rest is counted.
 _TOLD = 6
 _SOON = 5
 _LONGEST_CELL = 60
@@ -76,11 +77,11 @@ def import_crontabs(
         of_system = system or (user is None and _is_system(name))
         whose = None if of_system else user or _owner(name) or pwd.getpwuid(os.geteuid()).pw_name
         settings = Settings(of_system, whose, zone, like_cron, _home_of, now)
-        imported.append(import_crontab(name, text, settings, taken))
+        imported.append(import_crontab(one_line(name), text, settings, taken))
     schedules = schedules_of(imported)
     files = {str(path): text for each in imported for path, text in each.job_files()}
     if files:
-        names = ", ".join(name for name, _ in sources)
+        names = _some([each.source for each in imported])
         heading = (
             f"From {names} by `observerd import-crontab`. Now yours: `observerd render-schedules` reads it."
         )
@@ -101,6 +102,16 @@ def import_crontabs(
 
 def _is_system(name: str) -> bool:
     return name == "/etc/crontab" or name.startswith("/etc/cron.d/")
+
+
+def _unread(name: str) -> str:
+    """What is to be said of a file that cron takes no notice of for its name."""
+    path = PurePosixPath(name)
+    if path.parent.name != "cron.d" or re.fullmatch("[A-Za-z0-9_-]+", path.name):
+        return ""
+    nobody = re.search(r"^[.#]|~$|\.rpm(save|orig|new)$", path.name)
+    who = "no cron reads" if nobody else "Debian's cron does not read"
+    return f"{who} a file of this name: does it belong here?"
 
 
 def _owner(name: str) -> str | None:
@@ -134,12 +145,13 @@ def _write(out: Path, files: dict[str, str]) -> None:
     """All of the files or none. What is there and says something else is nobody's to overwrite."""
     try:
         foreign = [
-            name for name, text in files.items() if (out / name).exists() and (out / name).read_text() != text
+            name
+            for name, text in files.items()
+            if (out / name).exists() and (out / name).read_bytes() != text.encode()
         ]
         if foreign:
-            named = f"{', '.join(foreign[:_TOLD])}{', …' if len(foreign) > _TOLD else ''}"
             raise NotPossible(
-                f"{out}: not as this import would write it: {named}; nothing is written"
+                f"{out}: not as this import would write it: {_some(foreign)}; nothing is written"
                 " (give another --out, and compare)",
                 EX_CANTCREAT,
             )
@@ -183,6 +195,8 @@ def _import_text(imported: Imported, now: datetime) -> str:
     known += [(line.entry.number, _RARE) for line in lines if not missed_after_h([line.schedule], now)]
     coming = [(line.entry.number, note) for line in lines for note in _clock_notes(line.schedule, now)]
     notes = list(_grouped([*known, *coming]))
+    if unread := _unread(imported.source):
+        notes.insert(0, unread)
     if coming:
         notes.append(_CHOSEN[lines[0].schedule.like_cron])
     if notes:
@@ -206,9 +220,7 @@ def _grouped(notes: Iterable[tuple[int, str]]) -> Iterator[str]:
 
 
 def _lines(numbers: Sequence[int]) -> str:
-    named = ", ".join(map(str, numbers[:_TOLD]))
-    more = f" and {len(numbers) - _TOLD:,} more" if len(numbers) > _TOLD else ""
-    return f"line{'s' if len(numbers) > 1 else ''} {named}{more}"
+    return f"line{'s' if len(numbers) > 1 else ''} {_some([str(number) for number in numbers])}"
 
 
 def _clock_notes(schedule: Schedule, now: datetime) -> Iterator[str]:
@@ -426,6 +438,12 @@ def _table(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+
+
+def _some(names: Sequence[str]) -> str:
+    """All of a few names; of many, the first and how many more."""
+    more = f" and {len(names) - _TOLD:,} more" if len(names) > _TOLD else ""
+    return ", ".join(names[:_TOLD]) + more
 
 
 def _count(number: int, noun: str) -> str:

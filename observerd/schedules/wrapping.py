@@ -16,6 +16,7 @@ _BUILTINS = {
 # The digit of a descriptor is a word's end unless a blank is before it.
 _TO_NULL, _TO_STDOUT = r"(?:\s+[12&]?|(?<=[^\s\d&>]))>>?\s*/dev/null(?=\s|$)", r"\s+2>\s*&1"
 _SILENCED = re.compile(rf"(?:{_TO_STDOUT})?(?:{_TO_NULL})(?:{_TO_NULL}|{_TO_STDOUT})*\s*$")
+_LOCK = r"""("[^"]*"|'[^']*'|[^\s"'-]\S*)"""
 _NO_WAITING = "overlap and max_lateness: a run that waits for the one before is soon too late"
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _INTERPRETERS = re.compile(r"(python|perl|php|ruby|node|bash|sh|dash|zsh|ksh)[0-9.]*")
@@ -55,10 +56,10 @@ def unwrap(command: str, *, shared_locks: frozenset[str] = frozenset()) -> Unwra
     return found
 
 
-def lock_of(command: str) -> str | None:
-    """The lock file, where the command is wrapped in flock(1)."""
-    found = re.match(r"\s*(?:\S*/)?flock\s+((?:-\S+\s+(?:[0-9.]+\s+)?)*)(\S+)", command)
-    return found[2] if found else None
+def locks_of(command: str) -> frozenset[str]:
+    """The lock files that flock(1) takes, wherever in the command."""
+    found = re.findall(rf"(?:^|[\s/;|&(])flock\s+(?:-\S+\s+(?:[0-9.]+\s+)?)*{_LOCK}", command)
+    return frozenset(found)
 
 
 def argv(command: str) -> list[str] | None:
@@ -136,21 +137,27 @@ def _without_first_wrapper(found: Unwrapped, shared_locks: frozenset[str]) -> Un
     if re.search(r"[;|&\n`(){}]", _outside_quotes(found.command)):
         # The wrapper is around the first of several commands alone.
         return None
-    word, _, rest = found.command.partition(" ")
+    word, *rest = found.command.split(maxsplit=1)
+    if not rest:
+        return None
     match PurePosixPath(word).name:
         case "flock":
-            return _flock(found, rest.strip(), shared_locks)
+            return _flock(found, rest[0], shared_locks)
         case "run-one":
-            note = f"run-one is {_NO_WAITING}"
-            return replace(found, command=rest.strip(), notes=(*found.notes, note))
+            return _plain(found, rest[0], f"run-one is {_NO_WAITING}")
         case "timeout":
-            return _timeout(found, rest.strip())
+            return _timeout(found, rest[0])
         case "nice":
-            return _nice(found, rest.strip())
+            return _nice(found, rest[0])
         case "chronic":
             note = "chronic is dropped: output is kept either way, and a failure is told by its alarm"
-            return replace(found, command=rest.strip(), notes=(*found.notes, note))
+            return _plain(found, rest[0], note)
     return None
+
+
+def _plain(found: Unwrapped, rest: str, note: str) -> Unwrapped | None:
+    """Without a wrapper that has no options; with one, it is kept."""
+    return None if rest.startswith("-") else replace(found, command=rest, notes=(*found.notes, note))
 
 
 def _outside_quotes(command: str) -> str:
@@ -160,7 +167,8 @@ def _outside_quotes(command: str) -> str:
 
 def _flock(found: Unwrapped, rest: str, shared_locks: frozenset[str]) -> Unwrapped | None:
     match = re.match(
-        r"((?:(?:-[nxeo]+|--nonblock|--nb|--exclusive)\s+|(?:-w|--wait|--timeout)[\s=]+[0-9.]+\s+)*)(\S+)\s+(.+)$",
+        r"((?:(?:-[nxeo]+|--nonblock|--nb|--exclusive)\s+|(?:-w|--wait|--timeout)[\s=]+[0-9.]+\s+)*)"
+        rf"{_LOCK}\s+(.+)$",
         rest,
     )
     if match is None or match[2].strip("\"'").isdecimal():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloudformation.template import HERE
+from observerd.cli import main
 from observerd.config import load
 from observerd.schedules import show
 from observerd.schedules.conversion import convert
@@ -292,6 +293,30 @@ def test_jobs_of_one_program_are_told_apart_by_their_arguments_then_by_numbers()
     names = [line.schedule.job for line in lines_of("".join(f"0 1 * * * /opt/{each}\n" for each in commands))]
 
     assert ["sync", "sync-us", "sync-2", "sync-3"] == names
+
+
+def test_a_directory_is_its_files_and_names_that_cron_does_not_read_are_told(tmp_path, capsys):
+    directory = tmp_path / "cron.d"
+    directory.mkdir()
+    for name in ("b", "a.rpmsave", "c.d", "d\n[job.evil]"):
+        (directory / name).write_bytes(b"0 1 * * * root /opt/a\n")
+    (directory / "deeper").mkdir()
+    out = tmp_path / "out"
+    arguments = ["import-crontab", "--system", "--timezone", "UTC", "--out", str(out), str(directory)]
+
+    assert 0 == main(arguments)
+    said = capsys.readouterr().out
+    assert ["a", "a-2", "a-3", "a-4"] == sorted(path.stem for path in (out / "jobs.d").iterdir())
+    assert 1 == said.count("no cron reads a file of this name")
+    assert 2 == said.count("Debian's cron does not read a file of this name")
+    assert "\n[job.evil]" not in said + (out / "jobs.d" / "a-4.toml").read_text()
+
+
+def test_a_file_there_that_is_not_even_text_is_kept(tmp_path):
+    (tmp_path / "schedules.toml").write_bytes(b"\xff")
+    with pytest.raises(show.NotPossible, match="nothing is written"):
+        imported_to(tmp_path, "0 1 * * * /opt/a\n")
+    assert b"\xff" == (tmp_path / "schedules.toml").read_bytes()
 
 
 def test_a_long_name_stays_one_that_schedules_may_have():
