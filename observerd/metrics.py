@@ -369,7 +369,7 @@ class _Shown(Collector):
             _family("last_receive_timestamp_seconds", "When SQS last answered a receive; absent before."),
             _family(
                 "idle_since_timestamp_seconds",
-                "Since when there is nothing to do; absent while there is.",
+                "Since when there is nothing to do; absent while there is, or its run is to be retried.",
             ),
             _family("idle_timeout_seconds", "Idle for so long, it leaves; absent where it never does."),
             _family(

@@ -274,7 +274,11 @@ def status_line(consumer: Consumer, queue_name: str, now: float) -> str:
         return f"{consumer.phase.name.lower()}, {busy}"
     if consumer.parked:
         return f"out of service, {busy}"
-    idle_since = consumer.idle_since()
+    if consumer.running:
+        return f"running, {busy}"
+    if consumer.unanswered:
+        return f"waiting for SQS, {busy}"
+    idle_since = consumer.idle_since(now)
     if idle_since is None:
-        return f"{'running' if consumer.running else 'waiting for SQS'}, {busy}"
+        return f"idle, {busy}"
     return f"idle for {duration_text(round(now - idle_since))}, {busy}"

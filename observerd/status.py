@@ -144,36 +144,35 @@ class Board:
             after = _after(self._histories.get(past.job), past)
             self._histories = MappingProxyType({**self._histories, past.job: after})
 
+    def _state(self, consumer: Consumer) -> State:
+        if consumer.phase is not Phase.RUNNING:
+            return State.DRAINING if consumer.phase is Phase.DRAINING else State.STOPPING
+        if consumer.given_up:
+            return State.LEAVING
+        if consumer.parked:
+            return State.OUT_OF_SERVICE
+        if consumer.running:
+            return State.RUNNING
+        if consumer.unanswered:
+            return State.WAITING
+        return State.STARTING if self._received_at is None else State.IDLE
+
     def _made(self, consumer: Consumer, now: float, overdue_at: float | None) -> Status:
         return Status(
             taken_at=now,
-            state=_state(consumer, answered=self._received_at is not None),
+            state=self._state(consumer),
             jobs=self.jobs,
             slots=consumer.limits.slots,
             running=tuple(self._running.values()),
             recent=tuple(self._recent),
             histories=self._histories,
-            idle_since=consumer.idle_since(),
+            idle_since=consumer.idle_since(now),
             idle_timeout_s=consumer.limits.idle_timeout_s,
             received_at=self._received_at,
             fault=self._fault,
             lease_until=consumer.leases.until(),
             overdue_at=overdue_at,
         )
-
-
-def _state(consumer: Consumer, *, answered: bool) -> State:
-    if consumer.phase is not Phase.RUNNING:
-        return State.DRAINING if consumer.phase is Phase.DRAINING else State.STOPPING
-    if consumer.given_up:
-        return State.LEAVING
-    if consumer.parked:
-        return State.OUT_OF_SERVICE
-    if consumer.running:
-        return State.RUNNING
-    if not answered:
-        return State.STARTING
-    return State.WAITING if consumer.idle_since() is None else State.IDLE
 
 
 def _in_progress(event: Began, now: float) -> InProgress:

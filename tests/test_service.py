@@ -13,14 +13,20 @@ from observerd.core.events import (
     Exit,
     Extend,
     Extended,
+    Finished,
     Message,
     Outcome,
     Poll,
     Received,
+    ReceiveFailed,
+    ReceiveFault,
     StopRequested,
+    TimeUp,
 )
-from observerd.service import EXTENSION_LIMIT_S, LATE_S, POLL_LIMIT_S, Crew, Service
+from observerd.service import EXTENSION_LIMIT_S, LATE_S, POLL_LIMIT_S, Crew, Service, status_line
 from observerd.systemd import Notifier
+
+MESSAGE = Message("m-1", "handle", "{}")
 
 
 class Shown(list):
@@ -137,3 +143,21 @@ def test_a_message_that_cannot_be_carried_is_finished_and_the_service_goes_on(mi
     assert (message, Outcome.CRASHED, 120.0) == (finished.message, finished.outcome, finished.back_in_s)
     service._note(finished, crew)
     assert {} == service._bells
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        ([], "idle"),
+        ([Received()], "idle for 58s"),
+        ([Received((MESSAGE,))], "running"),
+        ([Received((MESSAGE,)), Finished(MESSAGE, Outcome.SUCCEEDED, deleted=True)], "idle"),
+        ([Received(), ReceiveFailed(ReceiveFault.UNREACHABLE, "refused")], "waiting for SQS"),
+    ],
+)
+def test_systemctl_status_tells_what_it_does(events, text):
+    consumer = Consumer(Limits(idle_timeout_s=600.0), 0.0)
+    for at, event in enumerate([TimeUp(), *events], start=1):
+        consumer.on(event, float(at))
+
+    assert text == status_line(consumer, "jobs", 60.0).partition(",")[0]

@@ -166,9 +166,20 @@ class Consumer:
         """When to send TimeUp if nothing else happens before; None: never."""
         return min((at for at in self._moments() if at is not None and at < inf), default=None)
 
-    def idle_since(self) -> float | None:
-        """Since when there has been nothing to do; None while there is, or while SQS does not answer."""
-        return self._idle_since
+    def idle_since(self, now: float) -> float | None:
+        """Since when there has been nothing to do.
+
+        None while there is, while SQS does not answer, and while a message is to come back here.
+        """
+        if self._idle_since is None:
+            return None
+        since = max(self._idle_since, self._busy_until)
+        return None if now < since else since
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the last receive failed."""
+        return self._receive_failures > 0
 
     @property
     def given_up(self) -> bool:
@@ -414,10 +425,10 @@ class Consumer:
         return self._looked_last and now >= self._busy_until
 
     def _is_idle(self, now: float) -> bool:
-        if self._idle_since is None or self.limits.idle_timeout_s is None or self._member.parked:
+        since = self.idle_since(now)
+        if since is None or self.limits.idle_timeout_s is None or self._member.parked:
             return False
-        wait_s = 0.0 if now >= self._old_at else self.limits.idle_timeout_s
-        return now - max(self._idle_since, self._busy_until) >= wait_s
+        return now - since >= (0.0 if now >= self._old_at else self.limits.idle_timeout_s)
 
     def _look_until(self) -> float:
         """What was sent before the give-up, the first look has found; who sent later has woken others."""

@@ -157,7 +157,7 @@ def _head(report: dict[str, Any]) -> Html:
         squares=_squares(slots["busy"], slots["total"]),
         busy=slots["busy"],
         total=slots["total"],
-        idle=_idle(report["idle"]),
+        idle=_idle(report["idle"], report["state"]),
         outcomes=_outcomes(report["recent"]),
         facts=tuple(_html(_FACT, name=name, value=value) for name, value in _facts(report)),
     )
@@ -184,9 +184,10 @@ def _squares(busy: int, total: int) -> Html | str:
     return _html('<span class="squares" aria-hidden="true">{squares}</span>', squares=squares)
 
 
-def _idle(idle: dict[str, Any]) -> Html | str:
+def _idle(idle: dict[str, Any], state: str) -> Html | str:
     if idle["for_s"] is None:
-        return "not idle"
+        # Of its last run it is not known yet whether another message waits, or the message comes back.
+        return "not yet" if state == "idle" else "not idle"
     if idle["timeout_s"] is None:
         return _html("for {age}, stays", age=_live(idle["for_s"]))
     return _html(

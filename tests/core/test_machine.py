@@ -154,8 +154,8 @@ BY_HISTORY = {
     ),
     "leaves while its own backoff is pending": (
         consumer,
-        "now - max(self._idle_since, self._busy_until)",
-        "now - self._idle_since",
+        "max(self._idle_since, self._busy_until)",
+        "self._idle_since",
         partial(play, "a message of ours that will come back is waited for"),
     ),
     "runs a success again": (

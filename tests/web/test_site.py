@@ -328,6 +328,26 @@ def test_an_outage_is_told_with_its_reason_until_it_is_over():
     assert (State.IDLE, None) == (well.state, well.fault)
 
 
+def test_after_a_run_it_is_idle_and_no_outage():
+    """The poll that tells of what comes next may take its 20 s."""
+    ended = Told().run()
+
+    assert (State.IDLE, None, True) == (ended.state, ended.idle_since, ended.is_ready)
+
+
+def test_who_waits_for_a_retry_of_its_own_is_not_idle_for_long():
+    told = Told(idle_timeout_s=10.0)
+    told.tell(Received((MESSAGE,)))
+    told.tell(Began(MESSAGE, "feed", "run", "stream", 0.5, 0.0))
+    told.tell(Finished(MESSAGE, Outcome.FAILED, back_in_s=100.0, report=Report(job="feed")))
+    told.at += 50.0
+    waiting = told.tell(Received())
+    assert (State.IDLE, None) == (waiting.state, waiting.idle_since)
+
+    told.at += 60.0
+    assert 104.0 == told.tell(Received()).idle_since
+
+
 def test_a_run_is_in_progress_from_its_begin_to_its_end():
     told = Told()
     told.tell(Received((MESSAGE,)))
