@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-system test-vm test-packages system-packages rpm lint bench soak audit clean
+.PHONY: demo test test-system test-vm test-packages system-packages rpm lint bench soak fuzz audit clean
 
 demo: $(VENV)/.demo
 	@exec $(BIN)/python -m demo $(ARGS)
@@ -54,6 +54,14 @@ lint: $(VENV)/.dev
 # An hour of a fleet in trouble: ARGS="--minutes 20 --svg FILE" for less.
 soak: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos.soak $(ARGS)
+
+# Longer than the tests' share of it, and guided by the branches that are taken: ARGS="http --seconds 600".
+$(VENV)/.fuzz: $(VENV)/.dev requirements/fuzz.txt
+	@$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements/fuzz.txt
+	@touch $@
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Locked versions against known vulnerabilities. Not a part of the gate, which must not fail for what was found
 # elsewhere: before a release, and each night where there is a network. ADVISORIES=DIR is a checkout of one's own.

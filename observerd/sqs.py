@@ -79,7 +79,11 @@ class Queue:
             MessageAttributeNames=["All"],
         )
         received_at = _clock_of(answer)
-        return tuple(read_message(each, received_at) for each in answer.get("Messages", ()))
+        try:
+            return tuple(read_message(each, received_at) for each in answer.get("Messages") or ())
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            # None of them is ours then: they come back, to be read by whoever can.
+            raise SqsFault(ReceiveFault.UNREACHABLE, f"a message that is none: {text_of(error)}") from error
 
     def extend(self, leases: tuple[tuple[Message, int], ...]) -> Extended:
         """Keep up to ten messages invisible for so many seconds from now each. SQS's errors are answers."""
@@ -232,7 +236,7 @@ def _clock_of(answer: Any) -> float:
     told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     try:
         return parsedate_to_datetime(told).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return time.time()
 
 

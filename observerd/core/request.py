@@ -13,7 +13,7 @@ import hashlib
 import json
 import reprlib
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Never
 
 from observerd.core.events import Message
@@ -26,7 +26,7 @@ KEYS = frozenset({"v", "job", "scheduled_time", "schedule", "max_lateness", "pay
 
 # EventBridge Scheduler fires up to a minute early by its own rounding; a day is a mistake in the sender.
 FUTURE_LIMIT_S = 86_400.0
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 # It becomes an environment variable: more room than any schedule's name takes (EventBridge: 64).
 SCHEDULE_LIMIT = 200
 
@@ -158,8 +158,7 @@ def _scheduled_at(body: dict[str, Any], message: Message) -> float | None:
         raise BadMessage(f"scheduled_time is not an ISO 8601 time: {reprlib.repr(text)}") from None
     if moment.tzinfo is None:
         raise BadMessage(f"scheduled_time has no time zone: {reprlib.repr(text)} (append Z or an offset)")
-    latest = datetime.fromtimestamp(message.received_at, UTC) + timedelta(seconds=FUTURE_LIMIT_S)
-    if not EARLIEST <= moment <= latest:
+    if not EARLIEST <= moment.timestamp() <= message.received_at + FUTURE_LIMIT_S:
         raise BadMessage(
             f"scheduled_time is absurd: {reprlib.repr(text)} (before 2000, or more than a day ahead)"
         )
