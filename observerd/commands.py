@@ -14,15 +14,13 @@ from observerd.core.lines import one_line
 from observerd.core.units import duration_text
 from observerd.executors import choice
 from observerd.keys import JOB_KEYS, config_keys, key_of
-from observerd.kinds import Kind
+from observerd.kinds import SECRET_NAME, Kind
 
-# Variables with such names hold what must not stand in a terminal's history or a ticket.
-_TELLTALE = "PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTH"
-_SECRET = re.compile(_TELLTALE, re.IGNORECASE)
-# In any other text: a URL's password, and --token=... or PGPASSWORD=... of a command.
+# What must not stand in a terminal's history or a ticket, in any text: a URL's password, and --token=... or
+# PGPASSWORD=... of a command.
 _SECRET_PARTS = (
     re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),
-    re.compile(rf"""([\w-]*(?:{_TELLTALE})[\w-]*=)("[^"]*"|'[^']*'|\S+)""", re.IGNORECASE),
+    re.compile(rf"""([\w-]*(?:{SECRET_NAME.pattern})[\w-]*=)("[^"]*"|'[^']*'|\S+)""", re.IGNORECASE),
 )
 _MASK = "********"
 # A command cut shorter than this tells nothing; then the line may rather wrap.
@@ -96,7 +94,7 @@ def _job_values(job: Job) -> dict[str, Any]:
 def _written(kind: Kind, value: Any) -> Any:
     """The value as a configuration file has it, without its secrets. None: not set."""
     if isinstance(value, Mapping):
-        return {name: _MASK if _SECRET.search(name) else _masked(text) for name, text in value.items()}
+        return {name: _MASK if SECRET_NAME.search(name) else _masked(text) for name, text in value.items()}
     written = None if value is None else kind.write(value)
     if isinstance(written, list):
         return [_masked(each) if isinstance(each, str) else each for each in written]

@@ -27,7 +27,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from observerd.core.job import JOB_NAME, Job
 from observerd.core.lines import one_line
 from observerd.keys import JOB_KEYS, Config, config_keys, key_of
-from observerd.kinds import JOB_VARIABLES, Kind, shown
+from observerd.kinds import JOB_VARIABLES, SECRET_NAME, Kind, shown
 
 DEFAULT_FILE = Path("/etc/observerd/observerd.toml")
 # A configuration is read whole into memory. Nobody writes a megabyte of it by hand.
@@ -307,6 +307,8 @@ class _Reading:
         self.files: list[Path] = []
         self._uid = uid
         self._ways: set[Path] = set()
+        self._public = False
+        """Whether everybody may read the file that was read last."""
 
     def name(self, file: Path) -> str:
         """The file as seen from the configuration's directory."""
@@ -373,6 +375,8 @@ class _Reading:
             self.fault(file, "", f"not TOML: {error}")
         else:
             self.files.append(file)
+            if self._public:
+                self._warn_of_secrets(file, table)
             return table
         return {}
 
@@ -385,10 +389,16 @@ class _Reading:
                 raise OSError(errno.EINVAL, "not a regular file")
             self._check_trust(file, status)
             self._check_way(file)
+            self._public = bool(status.st_mode & stat.S_IROTH)
             content = opened.read(FILE_LIMIT_BYTES + 1)
         if len(content) > FILE_LIMIT_BYTES:
             raise OSError(errno.EFBIG, "larger than 1 MiB")
         return content
+
+    def _warn_of_secrets(self, file: Path, table: Mapping[str, Any]) -> None:
+        if secrets := sorted({name for name in _variables(table) if SECRET_NAME.search(name)}):
+            names, quoted = ", ".join(secrets), shlex.quote(str(file))
+            self.warnings.append(f"{file}: everybody may read {names} there (run: chmod o-r {quoted})")
 
     def _check_way(self, path: Path) -> None:
         """Who may write to a directory on the way may put another one of root's files in this one's place."""
@@ -424,3 +434,12 @@ def _way(path: Path) -> Iterator[Path]:
             here = Path("/") if target.is_absolute() else here
         else:
             here = step
+
+
+def _variables(table: Mapping[str, Any]) -> Iterator[str]:
+    """The names in every environment that a file gives, whatever else may be wrong with it."""
+    jobs = table.get("job")
+    for each in (table, *(jobs.values() if isinstance(jobs, dict) else ())):
+        for key in ("job_environment", "environment"):
+            if isinstance(each, dict) and isinstance(each.get(key), dict):
+                yield from each[key]

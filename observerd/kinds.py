@@ -27,6 +27,10 @@ JOB_VARIABLES = frozenset(
 )
 
 
+# What is called so is a secret: not to be shown, and not for everybody to read.
+SECRET_NAME = re.compile("PASS|PWD|SECRET|TOKEN|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
 class Kind(NamedTuple):
     """A kind of value: how it is described, read from TOML, and written again."""
 

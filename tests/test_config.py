@@ -531,6 +531,24 @@ def test_a_strangers_file_is_refused(etc, name):
     assert fault == f"{name}: owned by user 12345, not by root (run: chown root {name})"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("observerd.toml", 'job_environment = { DB_PASSWORD = "x", PLAIN = "y", API_TOKEN = "z" }'),
+        ("conf.d/a.toml", 'job_environment = { DB_PASSWORD = "x", API_TOKEN = "z" }'),
+        ("jobs.d/a.toml", '[job.a]\nshell = "x"\n[job.a.environment]\nAPI_TOKEN = "z"\nDB_PASSWORD = "x"'),
+    ],
+)
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False), (0o600, False)])
+def test_a_secret_that_everybody_may_read_is_warned_of(etc, name, text, mode, warned):
+    file = etc.write(name, text, mode)
+
+    warnings = [each for each in etc.load().warnings if "chmod o-r" in each]
+
+    expected = f"{file}: everybody may read API_TOKEN, DB_PASSWORD there (run: chmod o-r {file})"
+    assert [expected] * warned == warnings
+
+
 def test_every_file_that_was_read_is_told(etc):
     names = ["observerd.toml", "conf.d/a.toml", "jobs.d/a.toml"]
     files = [etc.write(name, "") for name in names]

@@ -1,15 +1,19 @@
 """The direct executor at the suite of all executors, which one is chosen, and what a unit's end means."""
 
+import errno
 import os
+import pwd
 import signal
+from pathlib import Path
 
 import pytest
 
+from observerd.bell import Bell
 from observerd.config import Loaded
 from observerd.core.events import Cause, Outcome
 from observerd.core.job import Job
 from observerd.core.run import Ended, outcome_of, reason_of
-from observerd.executors import choice
+from observerd.executors import choice, systemd
 from observerd.executors.direct import DirectExecutor
 from observerd.executors.systemd import Record, _Program, concluded, unit_options
 from observerd.keys import Config
@@ -239,3 +243,34 @@ def test_the_suite_is_run_whole():
     own = {name for name in vars(executor_suite) if name.startswith("test_")}
 
     assert own <= set(globals())
+
+
+def test_only_root_can_enter_where_the_variables_of_runs_lie(tmp_path):
+    left_over = tmp_path / "jobs" / "of-a-killed-daemon.environment"
+    left_over.parent.mkdir(mode=0o755)
+    left_over.touch()
+    before = os.umask(0)
+    try:
+        directory = systemd._own_directory({"RUNTIME_DIRECTORY": f"{tmp_path}:/other"})
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "jobs", 0o700) == (directory, directory.stat().st_mode & 0o777)
+    assert [] == list(directory.iterdir())
+
+
+def test_a_full_disk_leaves_no_half_of_a_runs_variables(tmp_path, monkeypatch):
+    """/run is small: what is left there by each try would keep every later one from its start."""
+    executor = systemd.SystemdExecutor("root", {}, 20.0, {"RUNTIME_DIRECTORY": str(tmp_path)})
+    before = sorted((tmp_path / "jobs").iterdir())
+    write = Path.write_text
+
+    def half(path, text):
+        write(path, text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        executor.run(a_run("true", user=pwd.getpwuid(os.geteuid()).pw_name), print, Bell())
+
+    assert before == sorted((tmp_path / "jobs").iterdir())

@@ -123,8 +123,8 @@ class SystemdExecutor:
         unit = _Unit(f"observerd-job-{run.job.name}-{run.request.run_id}-{uuid.uuid4().hex[:8]}.service")
         files = _Files(self._directory, unit.name)
         told = {**login_environment(entry), **environment(run, self._common)}
-        files.write_environment(told)
         try:
+            files.write_environment(told)
             return self._run(run, entry, _Program(run, told["PATH"]), unit, files, emit, bell)
         finally:
             files.remove()

@@ -105,7 +105,7 @@ def svg(samples: Sequence, lasting: str, troubles: Sequence[float], caption: str
     minutes = (end - begin) / 60
     labels = "".join(
         f'<text class="faint end" x="{LEFT + (RIGHT - LEFT) * part / 4:.0f}" y="{bottom + 32}">'
-        f"{minutes * part / 4:.0f} min</text>"
+        f"{minutes * part / 4:.3g} min</text>"
         for part in range(5)
     )
     return (
@@ -119,7 +119,8 @@ def svg(samples: Sequence, lasting: str, troubles: Sequence[float], caption: str
 
 def _strip(trend, lines, lasting, place, x):
     top = TOP + STRIP * place
-    most = 1.15 * max(max(values) for _, values in lines.values()) or 1.0
+    peak = max(max(values) for _, values in lines.values()) or 1.0
+    most = 1.15 * peak
 
     def y(value):
         return round(top + (STRIP - 14) * (1 - value / most), 1)
@@ -136,6 +137,9 @@ def _strip(trend, lines, lasting, place, x):
     )
     return (
         f'<line class="rule" x1="{LEFT}" x2="{RIGHT}" y1="{y(0)}" y2="{y(0)}"/>{drawn}{fit}'
+        f'<line class="rule" x1="{LEFT}" x2="{RIGHT}" y1="{y(peak)}" y2="{y(peak)}" stroke-dasharray="2 4"/>'
+        f'<text class="faint end" x="{LEFT - 10}" y="{y(peak) + 4}">{peak:.0f}</text>'
+        f'<text class="faint end" x="{LEFT - 10}" y="{y(0) + 4}">0</text>'
         f'<text class="end" x="{LEFT - 10}" y="{top + STRIP / 2:.0f}">{escape(trend.name)}</text>'
         f'<text x="{RIGHT + 10}" y="{y(trend.first + trend.growth) + 4}">'
         f"{trend.first:.1f} {trend.growth:+.2f}</text>"
