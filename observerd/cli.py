@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_operations(commands: "argparse._SubParsersAction[_Parser]") -> None:
     """The subcommands that look at a stack from outside; `operations.command` has their work."""
-    what = "RUN, JOB@TIME (2026-11-23T18:00Z), or JOB for its last run"
+    what = "RUN, JOB@TIME (2026-11-23T18:00Z), JOB for its last run, or a message's id"
     runs = _operation(commands, "runs", "list what became of runs, also of those that never were")
     runs.add_argument("--job", metavar="JOB", help="of this job alone")
     runs.add_argument("--outcome", metavar="LIST", help="such as failed,timeout,missed,waiting,unsent")

@@ -111,7 +111,7 @@ def _row(story: Story, now: float) -> tuple[Cell | str, ...]:
         str(len(story.attempts)),
         span(values["start_delay_s"]),
         span(values["duration_s"]),
-        story.run_id or "-",
+        story.name,
         _note(story, outcome, now),
     )
 

@@ -97,6 +97,11 @@ class Story:
         return self.attempts[-1] if self.attempts else None
 
     @property
+    def name(self) -> str:
+        """Its id, or the beginning of its message's, where that could not be read: either is understood."""
+        return self.run_id or (self.attempts[-1].message_id[:8] if self.attempts else "-")
+
+    @property
     def sent_at(self) -> float | None:
         """When its message was first sent, by the producer or by hand."""
         by_hand = (each.sent_at for each in self.attempts if each.sent_at is not None)

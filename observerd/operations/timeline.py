@@ -262,7 +262,7 @@ def _head(story: Story, now: float, screen: Screen) -> str:
 
 def _summary(story: Story, now: float) -> list[str]:
     due = [] if story.scheduled_at is None else [f"due {_day(story.scheduled_at)}"]
-    return ["  ".join([f"run {story.run_id or '-'}", *due]), _course(story, now)]
+    return ["  ".join([f"run {story.name}", *due]), _course(story, now)]
 
 
 def _course(story: Story, now: float) -> str:

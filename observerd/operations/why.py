@@ -21,6 +21,8 @@ from observerd.operations.trouble import Trouble, asked
 
 EX_USAGE, EX_NOINPUT = 64, 66
 RUN_ID = re.compile(r"[0-9a-f]{16}")
+# SQS's, or its beginning: one that could not be read has nothing else. A job's name comes first.
+MESSAGE_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f-]*)?")
 # A message lives for 14 days at most, and so no run is settled later than that.
 LIFE_S = 14 * 86_400.0
 OF_WORKERS = " || ".join(
@@ -75,8 +77,22 @@ def events_of(account: Account, place: Place, asked_for: Asked, since: float) ->
         events = Events(account.client("logs"), place, progress.at)
         if run_id is None:
             run_id = _last_of(events, asked_for.job or "", since)
-        found = events.of_runs(f'$.run_id = "{run_id}"', since, until) if run_id else []
-        return [seen for seen in found if seen.text("run_id") == run_id]
+        if run_id is None and MESSAGE_ID.fullmatch(asked_for.job or ""):
+            return _of_message(events, asked_for.job or "", since)
+        return _of_run(events, run_id, since, until) if run_id else []
+
+
+def _of_run(events: Events, run_id: str, since: float, until: float | None = None) -> list[Seen]:
+    found = events.of_runs(f'$.run_id = "{run_id}"', since, until)
+    return [seen for seen in found if seen.text("run_id") == run_id]
+
+
+def _of_message(events: Events, beginning: str, since: float) -> list[Seen]:
+    """Those of the run that the message became, or of a message that became none."""
+    found = events.of_runs(f'$.message_id = "{beginning}*"', since)
+    mine = [seen for seen in found if (seen.text("message_id") or "").startswith(beginning)]
+    run_id = next((seen.text("run_id") for seen in mine if seen.text("run_id")), None)
+    return _of_run(events, run_id, since) if run_id else mine
 
 
 def _last_of(events: Events, job: str, since: float) -> str | None:

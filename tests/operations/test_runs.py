@@ -156,6 +156,7 @@ def test_a_message_that_could_not_be_read_is_on_record(cloud):
     [story] = told(cloud)
 
     assert (None, "rejected") == (story.run_id, story.outcome(AT))
+    assert "m-9" in table([story], AT, Screen())
 
 
 def test_what_others_print_into_the_group_is_no_event(cloud):

@@ -138,6 +138,28 @@ def test_a_launch_that_the_group_has_forgotten_is_told_by_the_worker(cloud):
     assert "18:00:11.0  instance launched      7.6s" in drawn(cloud)
 
 
+@pytest.mark.parametrize("asked", ["0badcafe", "0badcafe-22ed-42b5-8a20-0107711d3690"])
+@pytest.mark.parametrize("filters", [True, False])
+def test_a_message_that_could_not_be_read_is_found_by_its_own_id(filters, asked, cloud):
+    cloud.logs.filters = filters
+    cloud.good_run()
+    facts = {"message_id": "0badcafe-22ed-42b5-8a20-0107711d3690", "attempt": 1}
+    cloud.logs.worker("received", AT + 5, **facts)
+    cloud.logs.worker("ended", AT + 6, **facts, outcome="rejected", reason="not JSON")
+    shown = drawn(cloud, asked)
+
+    assert shown.startswith("a message that names no job  rejected\nrun 0badcafe\n")
+    assert "rejected: not JSON" in shown
+
+
+def test_a_run_is_found_by_its_message_too(cloud):
+    run = cloud.sent()
+    facts = {**run, "message_id": "0badcafe-22ed-42b5-8a20-0107711d3690"}
+    cloud.logs.worker("received", AT + 5, **facts, attempt=1)
+
+    assert f"run {RUN}  due" in drawn(cloud, "0badcafe")
+
+
 def test_programs_get_each_hop_with_its_seconds(cloud):
     cloud.good_run()
 
