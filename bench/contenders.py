@@ -135,8 +135,8 @@ def _install(place: Path, commands: Sequence[Sequence[str]]) -> str:
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{command[0]}: {error}"
         if done.returncode:
-            said = [line for line in done.stderr.splitlines() if line.strip() and "WARN" not in line.upper()]
-            return ": ".join((Path(command[0]).name, *(said[-1:] or [f"status {done.returncode}"])))
+            told = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+            return ": ".join((Path(command[0]).name, *(told[:1] or [f"status {done.returncode}"])))
     return ""
 
 

@@ -58,18 +58,18 @@ class Fifo:
         return read_at
 
 
-def measure(directory: Path, messages: int) -> Iterator[Row]:
+def measure(directory: Path, at_most: int) -> Iterator[Row]:
     """Raises NotMeasured."""
-    ours, bare = _pairs(directory, messages, None)
+    ours, bare = _pairs(directory, at_most, None)
     yield _row("message to job's byte, p50", ours, bare, 50, P50)
     yield _row("  p99", ours, bare, 99, None)
     if can_switch_user():
-        ours, bare = _pairs(directory, messages, OTHER_USER)
+        ours, bare = _pairs(directory, at_most, OTHER_USER)
         yield _row(f"as user {OTHER_USER}, p50", ours, bare, 50, P50)
         yield _row("  p99", ours, bare, 99, None)
 
 
-def _pairs(directory: Path, messages: int, user: str | None) -> tuple[list[float], list[float]]:
+def _pairs(directory: Path, at_most: int, user: str | None) -> tuple[list[float], list[float]]:
     """Milliseconds through the daemon, and without it."""
     ours, bare = [], []
     with Sqs() as sqs, Fifo(directory / "fifo") as fifo:
@@ -77,7 +77,7 @@ def _pairs(directory: Path, messages: int, user: str | None) -> tuple[list[float
         with Program(argv, directory / "latency.log") as daemon:
             for _ in range(WARM_UP):
                 _through_the_queue(sqs, fifo, daemon)
-            for _ in rounds(messages, ALL_ROUNDS_S):
+            for _ in rounds(at_most, ALL_ROUNDS_S):
                 ours.append(_through_the_queue(sqs, fifo, daemon) * 1000)
                 bare.append(_at_once(fifo, user) * 1000)
     return ours, bare

@@ -137,13 +137,17 @@ def test_every_peer_is_locked():
 
 
 def test_what_cannot_be_installed_is_left_out_with_a_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(contenders, "_pip", lambda: (("/bin/sh", "-c", "echo no network >&2; exit 1"),))
+    monkeypatch.setattr(
+        contenders,
+        "_pip",
+        lambda: (("/bin/sh", "-c", "echo warning >&2; echo Error: no network >&2; exit 1"),),
+    )
     monkeypatch.setattr(contenders, "_npm", lambda: (("/nonexistent/npm",),))
     monkeypatch.setattr(contenders, "REPOSITORY", tmp_path)
     monkeypatch.setattr(contenders, "PYTHON_PEERS", tmp_path / "python")
     monkeypatch.setattr(contenders, "NODE_PEERS", tmp_path / "node")
     python, node = contenders.install()
-    assert python == "Python peers cannot be installed: sh: no network"
+    assert python == "Python peers cannot be installed: sh: Error: no network"
     assert "Node peers cannot be installed" in node
     assert "/nonexistent/npm" in node
     assert not (tmp_path / "python").exists()
