@@ -29,9 +29,10 @@ EPILOG = """\
 exit status (sysexits.h):
   0   done: idle, drained, or told to stop     69  AWS does not do what it was asked
   1   stopped with jobs that would not end     70  an error of observerd's own
-      `doctor`, `prove`: something is wrong    77  not allowed; `doctor`: not all could be looked at
+      `doctor`, `prove`, `dlq`: not all well   77  not allowed; `doctor`: not all could be looked at
   64  wrong usage                              75  not now: the pidfile is held, AWS is busy
   65  a payload or time that cannot be read    78  configuration: files, queue missing or denied
+  66  no such run, dead letter, stack or file 130  interrupted
   `exec` exits as its job does; 128 + n when signal n ended it, 127 when it could not be started.
 
 configuration: /etc/observerd/observerd.toml, conf.d/*.toml and jobs.d/*.toml beside it, then OBSERVERD_*
