@@ -63,9 +63,25 @@ class Events:
             return []
         return list(self._found({"logGroupName": self._place.producer_logs}, condition, since, until))
 
+    def faults_of_producer(self, since: float, until: float) -> list[str]:
+        """What it failed at, in Lambda's words, oldest first. Raises Trouble."""
+        if self._place.producer_logs is None:
+            return []
+        where = {"logGroupName": self._place.producer_logs}
+        lines = self._lines(where, '($.level = "ERROR") || ($.record.status = "timeout")', since, until)
+        told = sorted((each["timestamp"], _fault(each["message"])) for each in lines)
+        return [fault for at, fault in told if fault and since <= at / 1000 <= until]
+
     def _found(
         self, where: Mapping[str, Any], condition: str, since: float, until: float | None
     ) -> Iterator[Seen]:
+        for line in self._lines(where, condition, since, until):
+            if (seen := _seen(line)) is not None:
+                yield seen
+
+    def _lines(
+        self, where: Mapping[str, Any], condition: str, since: float, until: float | None
+    ) -> Iterator[Any]:
         request = {
             **where,
             "filterPattern": f"{{ {condition} }}",
@@ -77,8 +93,7 @@ class Events:
             answer = self._ask(request)
             for each in answer.get("events", ()):
                 self._count += 1
-                if (seen := _seen(each)) is not None:
-                    yield seen
+                yield each
             self._read(self._count)
             # A page may be empty and not the last one (API Reference, FilterLogEvents).
             if (token := answer.get("nextToken")) in (None, request.get("nextToken")):
@@ -104,6 +119,17 @@ def kept_since(client: Any, group: str, now: float) -> float:
     found: Any = next((each for each in answer["logGroups"] if each["logGroupName"] == group), {})
     days = found.get("retentionInDays")
     return max(float(found.get("creationTime", 0)) / 1000, now - days * DAY_S if days else 0.0)
+
+
+def _fault(line: str) -> str:
+    """What a line of Lambda's JSON log says of a failure; nothing where it is another."""
+    try:
+        told = json.loads(line)
+        if told.get("level") == "ERROR":
+            return f"{told.get('errorType', 'error')}: {told.get('errorMessage') or told.get('message')}"
+        return "it took too long" if told.get("record", {}).get("status") == "timeout" else ""
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _seen(given: Mapping[str, Any]) -> Seen | None:

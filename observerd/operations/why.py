@@ -32,6 +32,8 @@ LAUNCHED = re.compile(r"Launching a new EC2 instance: (i-[0-9a-f]+)")
 TERMINATED = re.compile(r"Terminating EC2 instance: (i-[0-9a-f]+)")
 # Each of a cause's sentences begins with its time; the first is the activity's own.
 BY_TIMES = re.compile(r"\bAt \d{4}-\S+ ")
+# Scheduler's minute, and Lambda's three tries within the next three or so; and some patience.
+TRIES_S = 1_200.0
 # A page has a hundred activities.
 PAGES_AT_MOST = 20
 BEFELL = ("duplicate", "lease_lost", "told_to_end")
@@ -188,6 +190,8 @@ class Look:
     """Workers that came up after the message was sent."""
     kept_since: float = 0.0
     """From when on there are events (Unix time)."""
+    faults: Sequence[str] = ()
+    """What the producer failed at when it should have sent the message."""
 
 
 def look(account: Account, place: Place, known: Evidence, now: float) -> Look:
@@ -195,8 +199,13 @@ def look(account: Account, place: Place, known: Evidence, now: float) -> Look:
     story = known.story
     outcome = story.outcome(now)
     if outcome == UNSENT:
-        due = _schedules_of(account, place, story.job)
-        return Look(now, known, due, kept_since=_kept_since(account, place, story.began_at, now))
+        return Look(
+            now,
+            known,
+            _schedules_of(account, place, story.job),
+            kept_since=_kept_since(account, place, story.began_at, now),
+            faults=_faults_of_producer(account, place, story.began_at),
+        )
     if outcome != WAITING:
         return Look(now, known)
     with Progress("looking around"):
@@ -214,6 +223,12 @@ def _kept_since(account: Account, place: Place, at: float, now: float) -> float:
     with suppress(Trouble):
         return kept_since(account.client("logs"), place.producer_logs, now)
     return 0.0
+
+
+def _faults_of_producer(account: Account, place: Place, at: float) -> list[str]:
+    with suppress(Trouble), Progress("reading what the producer said"):
+        return Events(account.client("logs"), place).faults_of_producer(at, at + TRIES_S)
+    return []
 
 
 def _schedules_of(account: Account, place: Place, job: str | None) -> list[Schedule] | None:
@@ -265,6 +280,11 @@ def _of_unsent(seen: Look, place: Place) -> list[str]:
         return [f"{story.job} is not due at that instant. The nearest: {told}."]
     if seen.now - at < SENT_WITHIN_S:
         return ["Scheduler and Lambda may still be trying: ask again in some minutes."]
+    if seen.faults:
+        told = (
+            f"It was due, and the producer failed ({_count(len(seen.faults), 'time', 'times')}), the last: "
+        )
+        return [told + seen.faults[-1], "When that is mended, run it now:", _send(story, place)]
     return ["It was due, and no message was sent.", *_producer_clues(place)]
 
 

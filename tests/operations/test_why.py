@@ -1,5 +1,7 @@
 """The timeline of one run, and what to look at next."""
 
+import json
+
 import pytest
 
 from observerd.operations import why
@@ -295,6 +297,33 @@ def test_a_run_that_was_never_sent_is_explained_by_its_schedule(schedule, text, 
         cloud.scheduler.add("feed", **{"expression": "cron(0 18 * * ? *)"} | schedule)
 
     assert text in advice(cloud)
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_a_run_that_was_never_sent_is_explained_by_what_the_producer_said(filters, cloud):
+    cloud.logs.filters = filters
+    cloud.scheduler.add("feed", "cron(0 18 * * ? *)")
+    denied = {"level": "ERROR", "errorType": "ClientError", "errorMessage": "AccessDenied: sqs:SendMessage"}
+    for at, line in (
+        (AT - 400, {**denied, "errorMessage": "of another run"}),
+        (AT + 20, denied | {"errorMessage": "first"}),
+        (AT + 80, denied),
+        (AT + 81, {"level": "INFO", "message": "no fault"}),
+    ):
+        cloud.logs.put(PRODUCER, "x", at, json.dumps(line))
+    cloud.logs.put(PRODUCER, "x", AT + 82, "no JSON")
+
+    told = advice(cloud)
+    assert "the producer failed (2 times), the last: ClientError: AccessDenied: sqs:SendMessage" in told
+    assert "observerd send feed --scheduled-time 2026-11-23T18:00:00Z" in told
+
+
+def test_a_producer_that_took_too_long_is_told_so(cloud):
+    cloud.logs.filters = False
+    cloud.scheduler.add("feed", "cron(0 18 * * ? *)")
+    cloud.logs.put(PRODUCER, "x", AT + 60, '{"type": "platform.report", "record": {"status": "timeout"}}')
+
+    assert "the producer failed (1 time), the last: it took too long" in advice(cloud)
 
 
 def test_what_the_logs_have_forgotten_was_not_unsent(cloud):
