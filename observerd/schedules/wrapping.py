@@ -21,8 +21,10 @@ _NO_WAITING = "overlap and max_lateness: a run that waits for the one before is 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _INTERPRETERS = re.compile(r"(python|perl|php|ruby|node|bash|sh|dash|zsh|ksh)[0-9.]*")
 _GUARD = re.compile(
-    r"^\s*(\[\s.*?\]|test\s[^&|;]*|cd\s[^&|;]*|command\s+-v[^&|;]*)\s*(&&|\|\||;)\s*(.*)$", re.DOTALL
+    r"^\s*(\[\s.*?\]|(?:test|cd|command\s+-v|\.|source|export|sleep|umask)\s[^&|;]*)\s*(&&|\|\||;)\s*(.*)$",
+    re.DOTALL,
 )
+_AS_ANOTHER = re.compile(r"\bsudo\s+(?:-[ugh]\s+\S+\s+|-\S+\s+)*")
 # As schedules.toml has them; a number may follow.
 _LONGEST_NAME = 64
 # Names of programs that many projects have; the directory or the argument tells more.
@@ -80,6 +82,7 @@ def name_of(command: str) -> str:
     """A name for the job, from the program that it runs: "run-parts /etc/cron.daily" is "cron.daily"."""
     while guard := _GUARD.match(command):
         command = guard[3]
+    command = _AS_ANOTHER.sub("", command)
     if found := re.search(r"run-parts\s+(?:-\S+\s+)*(\S+)", command):
         return _clean(PurePosixPath(found[1].strip("\"'")).name)
     return _clean(_program(re.split(r"[;|&<>)`\n]", command.lstrip("({ \t"), maxsplit=1)[0]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from observerd.schedules.wrapping import unwrap
+from observerd.schedules.wrapping import name_of, unwrap
 from tests.schedules.test_import import lines_of
 
 
@@ -72,3 +72,21 @@ def test_a_lock_that_other_lines_take_too_is_kept_wherever_it_is_taken():
     assert ["flock", "-n", "/l", "/opt/a"] == a.job["command"]
     assert ["other lines take /l too" in " ".join(line.notes) for line in (a, b, c)] == [True, True, False]
     assert ["/opt/c"] == c.job["command"]
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("/opt/billing/run --all", "billing-run"),
+        ("test -x /usr/sbin/anacron || { cd / && run-parts --report /etc/cron.daily; }", "cron.daily"),
+        ("cd /srv/app && /usr/bin/php artisan schedule:run", "artisan-schedule-run"),
+        (". $HOME/.profile; export A=b; sleep 20; /opt/b.sh", "b"),
+        ("sudo -H -u postgres /usr/bin/vacuumdb -a", "vacuumdb"),
+        ("A=b nice -n 5 python3 -u /opt/etl.py", "etl"),
+        ("[ $(date +%u) = 1 ] && /opt/first-monday", "first-monday"),
+        ("~/bin/feed | mail -s feed me", "feed"),
+        ("((", "job"),
+    ],
+)
+def test_a_job_is_named_after_the_program_that_does_the_work(command, name):
+    assert name == name_of(command)
