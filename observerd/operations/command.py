@@ -16,7 +16,7 @@ from observerd.operations.place import EX_CONFIG, Place, find
 from observerd.operations.reading import instant_ms
 from observerd.operations.screen import Progress, Screen, Waiting, as_json, screen_of
 from observerd.operations.tale import time_text
-from observerd.operations.timeline import picture, steps
+from observerd.operations.timeline import hop_values, picture
 from observerd.operations.trouble import Trouble, trouble_of
 
 EX_OK, EX_FAILED, EX_USAGE = 0, 1, 64
@@ -70,7 +70,7 @@ def _why(account: Account, place: Place, arguments: argparse.Namespace) -> int:
     known = why.evidence(account, place, story, found)
     advice = why.advice(why.look(account, place, known, now), place)
     if arguments.json:
-        print(as_json({**story.values(now), "timeline": steps(known, now), "advice": advice}))
+        print(as_json({**story.values(now), "timeline": hop_values(known, now), "advice": advice}))
     else:
         screen = _screen()
         print("\n".join([picture(known, now, screen), *([""] if advice else []), *_advised(advice, screen)]))

@@ -322,15 +322,16 @@ def sheet(dead: Dead, lines: Sequence[str], place: Place, now: float, screen: Sc
         else None,
         "body": dead.message.body,
     }
-    head = f"{screen.paint(dead.job or 'a message that names no job', 'bold')}  run {dead.run_id or '-'}"
+    # Whoever may send messages has written all of it.
+    job, run_id = one_line(dead.job or "a message that names no job"), one_line(dead.run_id or "-")
+    head = f"{screen.paint(job, 'bold')}  run {run_id}  {screen.paint(one_line(dead.outcome), 'bad')}"
     told = [f"  {name:<9}  {one_line(text)}" for name, text in facts.items() if text]
     end = [f"    {one_line(line)}" for line in lines] or ["    (nothing)"]
     retry = f"  retry      observerd dlq retry {dead.message.id[:8]}{stack}"
-    outcome = screen.paint(dead.outcome, "bad")
-    return "\n".join([f"{head}  {outcome}", *told, retry, "  last lines", *end])
+    return "\n".join([head, *told, retry, "  last lines", *end])
 
 
 def report(done: Done) -> str:
     """One line of what was done."""
     name = f"{done.dead.job or '-'}  run {done.dead.run_id or '-'}  message {done.dead.message.id[:8]}"
-    return f"{name}: {done.words}" + (f" ({one_line(done.fault)})" if done.fault else "")
+    return one_line(f"{name}: {done.words}" + (f" ({done.fault})" if done.fault else ""))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from observerd.core.lines import one_line
 from observerd.operations.reading import Seen, instant, instant_ms
 from observerd.operations.runs import STYLES, span
 from observerd.operations.screen import Screen
@@ -203,7 +204,9 @@ def picture(known: Evidence, now: float, screen: Screen) -> str:
     marks = _marks(found, steps)
     longest = max((step for hop, step in zip(found, steps, strict=True) if not hop.after_run), default=0.0)
     heads = _heads(found, steps)
-    notes = ["  ".join(part for part in (marks.get(at), hop.note) if part) for at, hop in enumerate(found)]
+    # What a stranger wrote must not move the cursor.
+    parts = [(marks.get(place), one_line(hop.note)) for place, hop in enumerate(found)]
+    notes = ["  ".join(filter(None, each)) for each in parts]
     bars = _bars(screen, len(heads[0]), max(map(len, notes)))
     lines = [_head(known.story, now, screen), *_summary(known.story, now), ""]
     for place, hop in enumerate(found):
@@ -229,7 +232,7 @@ def _bars(screen: Screen, head: int, note: int) -> int:
     return max(_LEAST_BAR, min(_BAR, room))
 
 
-def steps(known: Evidence, now: float) -> list[dict[str, Any]]:
+def hop_values(known: Evidence, now: float) -> list[dict[str, Any]]:
     """The same for --json. after_s is since the one before."""
     found = hops(known, now)
     return [
@@ -256,7 +259,7 @@ def _marks(found: Sequence[Hop], steps: Sequence[float]) -> dict[int, str]:
 
 def _head(story: Story, now: float, screen: Screen) -> str:
     outcome = story.outcome(now)
-    job = screen.paint(story.job or "a message that names no job", "bold")
+    job = screen.paint(one_line(story.job or "a message that names no job"), "bold")
     return f"{job}  {screen.paint(outcome, STYLES.get(outcome, 'bad'))}"
 
 

@@ -145,6 +145,22 @@ def test_another_runs_lines_are_no_evidence(world):
     assert [] == world.letters().last_lines(dead)
 
 
+def test_evidence_that_a_stranger_wrote_does_not_act_on_the_terminal(world):
+    """SQS lets C1 controls through, and ends of lines."""
+    evil = "feed\x9b2J\nbilling  succeeded"
+    world.bury(report=replace(REPORT, job=evil, run_id=evil, reason=evil, last_lines=evil))
+    [dead] = world.found()
+    shown = [
+        dlq.table([dead], AT, Screen(80)),
+        dlq.sheet(dead, [evil], world.place, AT, Screen(80)),
+        dlq.report(dlq.Done(dead, "dropped")),
+    ]
+
+    assert 1 == len(shown[2].splitlines())
+    assert "\x9b" not in "".join(shown)
+    assert not any(line.startswith("billing") for line in "\n".join(shown).splitlines())
+
+
 def test_a_body_that_cannot_be_read_is_shown_as_it_is(world):
     world.bury("\x1b[2J not JSON", replace(REPORT, job=None, run_id=None, last_lines=""))
     [dead] = world.found()

@@ -6,7 +6,7 @@ import pytest
 
 from observerd.operations import why
 from observerd.operations.screen import Screen
-from observerd.operations.timeline import picture, steps
+from observerd.operations.timeline import hop_values, picture
 from observerd.operations.trouble import Trouble
 from tests.operations.cloud import AT, PLACE, PRODUCER, RUN, Cloud
 
@@ -169,7 +169,7 @@ def test_programs_get_each_hop_with_its_seconds(cloud):
         {"at": "2026-11-23T18:00:00.000Z", "hop": "due", "after_s": 0.0, "note": ""},
         {"at": "2026-11-23T18:00:03.000Z", "hop": "sent", "after_s": 3.0, "note": ""},
         {"at": "2026-11-23T18:00:03.400Z", "hop": "woken", "after_s": 0.4, "note": "asked for a worker"},
-    ] == steps(known(cloud), NOW)[:3]
+    ] == hop_values(known(cloud), NOW)[:3]
 
 
 def test_no_more_of_the_group_is_read_than_the_run_needs(cloud):
@@ -218,6 +218,15 @@ def test_no_line_is_wider_than_the_terminal_and_why_it_failed_is_told_whole(widt
     assert [] == [line for line in shown.splitlines() if len(line) > width]
     assert "failed: exit code 3" in shown
     assert FULL in " ".join(shown.split())
+
+
+def test_what_a_stranger_wrote_does_not_act_on_the_terminal(cloud):
+    run = {**cloud.sent(), "job": "\x1b[2Jfeed"}
+    cloud.received(run)
+    cloud.ended(run, AT + 70, "failed", "dead-lettered", reason="\x1b]0;taken\x07\nand a line")
+
+    assert "\x1b" not in drawn(cloud, RUN)
+    assert "\\x1b]0;taken" in drawn(cloud, RUN)
 
 
 def test_a_story_without_end_is_cut(cloud):
