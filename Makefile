@@ -13,9 +13,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev test-packages
 	$(BIN)/python -m pytest --numprocesses $$(( $$(nproc) + 1 )) --dist loadgroup --ignore tests/system --ignore tests/vm $(ARGS)
 
-# On a real systemd: root on Debian. The mounts of its machines end with it, whatever happens.
+# On a real systemd: root on Debian. Five minutes, and never more than twenty; the mounts of its machines end with
+# it, whatever happens.
 test-system: $(VENV)/.dev system-packages
-	unshare --mount -- $(BIN)/python -m pytest tests/system $(ARGS)
+	unshare --mount -- timeout --kill-after=1m 20m $(BIN)/python -m pytest tests/system $(ARGS)
 
 # In an emulated machine, on a kernel that enforces limits. Not a part of the gate: two minutes for six facts.
 test-vm: SYSTEM_PACKAGES := mmdebstrap qemu-system-x86 cpio zstd

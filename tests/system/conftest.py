@@ -11,7 +11,16 @@ from tests.system.machine import Machine
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport():
     """Here nothing may be skipped: a test that cannot run has not passed."""
-    report = (yield).get_result()
+    _refuse_skip((yield).get_result())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report():
+    """Nor a whole file."""
+    _refuse_skip((yield).get_result())
+
+
+def _refuse_skip(report):
     if report.skipped:
         report.outcome = "failed"
         report.longrepr = f"skipped, and nothing may be here: {report.longrepr}"
