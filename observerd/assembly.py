@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 from observerd.aws import Clients, is_ec2
 from observerd.config import Loaded
 from observerd.core.consumer import EX_OK, IDLE, ON_REQUEST, Consumer, Limits
-from observerd.core.events import Event, Exit, Extend, GiveUp, Hold, Poll, Protect, Release, Reload
+from observerd.core.events import Count, Event, Exit, Extend, GiveUp, Hold, Poll, Protect, Release, Reload
 from observerd.core.job import Job, time_to_end_s
 from observerd.crew import Hand
 from observerd.executors import choice
 from observerd.keys import Config
-from observerd.receiver import receive_or_release
+from observerd.receiver import counted, receive_or_release
 from observerd.reload import Reloading
 from observerd.service import Crew, Service, Witness
 from observerd.sqs import NoDeadLetterQueue, Queue, SqsFault, is_fifo
@@ -174,7 +174,11 @@ def _serve(
     metadata = Imds(os.environ)
     instance = Instance(clients.auto_scaling, metadata, config.auto_scaling_group, config.lifecycle_hook)
     heartbeat: Hand[Extend] = Hand("heartbeat", lambda order: messages.extend(order.leases), inbox)
-    leaver: Hand[GiveUp | Hold | Protect] = Hand("leaver", instance.carry_out, inbox)
+    leaver: Hand[Count | GiveUp | Hold | Protect] = Hand(
+        "leaver",
+        lambda order: counted(messages) if isinstance(order, Count) else instance.carry_out(order),
+        inbox,
+    )
     reloader: Hand[Reload] = Hand("reloader", reload.carry_out, inbox)
     runner = Runner(messages, executor, logs, loaded.jobs, inbox.put)
     # Both on threads of their own: no run waits for them.

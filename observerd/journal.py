@@ -6,6 +6,7 @@ from typing import Any
 from observerd.core.events import (
     Began,
     Cause,
+    Counted,
     CrewDied,
     DrainRequested,
     End,
@@ -97,6 +98,8 @@ class Journal:
 
     def _instance_event(self, event: Event) -> None:
         match event:
+            case Counted(waiting) if waiting:
+                log.info("idle, and stays for what waits behind running jobs", extra={"waiting": waiting})
             case GaveUp() | Held():
                 self._leaving(event)
             case Protected():

@@ -1,8 +1,8 @@
-"""Carries out Poll and Release: the calls that decide which messages are ours."""
+"""Carries out Poll and Release, the calls that decide which messages are ours, and Count."""
 
 import logging
 
-from observerd.core.events import Event, Poll, Received, ReceiveFailed, Release, Released
+from observerd.core.events import Counted, Event, Poll, Received, ReceiveFailed, Release, Released
 from observerd.sqs import HandleRefused, Queue, SqsFault
 
 log = logging.getLogger(__name__)
@@ -16,6 +16,15 @@ def receive_or_release(queue: Queue, order: Poll | Release) -> Event:
         return Received(queue.receive(order.at_most, order.wait_s))
     except SqsFault as fault:
         return ReceiveFailed(fault.fault, str(fault))
+
+
+def counted(queue: Queue) -> Counted:
+    """An answer to Count. Blocks for its client's timeouts at most."""
+    try:
+        return Counted(queue.waiting())
+    except (HandleRefused, SqsFault) as fault:
+        log.warning("messages not counted", extra={"fault": str(fault)})
+        return Counted(None)
 
 
 def _release(queue: Queue, order: Release) -> Released:

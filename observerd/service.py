@@ -15,6 +15,7 @@ from observerd.bell import Bell
 from observerd.core.consumer import LONG_POLL_S, ON_REQUEST, Consumer, Phase
 from observerd.core.events import (
     Cause,
+    Count,
     Discard,
     DrainRequested,
     End,
@@ -69,7 +70,7 @@ class Crew:
 
     receiver: Hand[Poll | Release]
     heartbeat: Hand[Extend]
-    leaver: Hand[GiveUp | Hold | Protect]
+    leaver: Hand[Count | GiveUp | Hold | Protect]
     reloader: Hand[Reload]
     runner: "Runner"
 
@@ -206,7 +207,7 @@ class Service:
             case Extend():
                 self._extensions.asked()
                 crew.heartbeat.order(order)
-            case GiveUp() | Hold() | Protect():
+            case Count() | GiveUp() | Hold() | Protect():
                 crew.leaver.order(order)
             case Reload():
                 if self._is_ready:

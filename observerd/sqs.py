@@ -120,6 +120,16 @@ class Queue:
             VisibilityTimeout=delay_s,
         )
 
+    def waiting(self) -> int | None:
+        """About how many messages are visible, a minute late at the worst; None: SQS does not say.
+
+        Raises SqsFault.
+        """
+        name = "ApproximateNumberOfMessages"
+        answer = _call(self._settler.get_queue_attributes, QueueUrl=self.url, AttributeNames=[name])
+        told = str(answer.get("Attributes", {}).get(name))
+        return int(told) if told.isdecimal() else None
+
     def dead_letter(self, message: Message, attributes: Mapping[str, Attribute]) -> None:
         """Send a copy of the message to the dead-letter queue. Raises NoDeadLetterQueue, SqsFault."""
         url = self.dead_letter_url()

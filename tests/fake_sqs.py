@@ -284,8 +284,14 @@ class FakeSqs:
         queue.messages.append(held)
         return {"MessageId": held.id, "MD5OfMessageBody": hashlib.md5(held.body.encode()).hexdigest()}
 
+    def _visible(self, queue):
+        now = time.monotonic()
+        return sum(held.visible_at <= now for held in queue.messages)
+
     def _GetQueueAttributes(self, request):  # noqa: N802
         queue = self._queue(request)
+        if "ApproximateNumberOfMessages" in request["AttributeNames"]:
+            return {"Attributes": {"ApproximateNumberOfMessages": str(self._visible(queue))}}
         if queue.redrive is None:
             return {}
         arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{queue.redrive}"

@@ -1,6 +1,7 @@
 """A worker's life as a process: a real daemon, on a fake SQS, metadata service and Auto Scaling group."""
 
 import signal
+import time
 
 import pytest
 
@@ -41,6 +42,22 @@ def test_an_idle_worker_leaves_by_the_exit_protocol(sqs, ec2, daemon):
     assert ["SetInstanceProtection", LOOK, TERMINATE, COMPLETE] == [action for action, _ in ec2.calls]
     assert [1, 3] == sqs.waits[:2], "the first is short, none longer than the idle timeout"
     assert 20 == sqs.waits[-1], "the last look is a full one"
+
+
+def test_an_idle_worker_stays_for_what_waits_behind_a_run_elsewhere(sqs, ec2, daemon):
+    """SQS gives nobody the next message of a group; who left would be started anew for it, over and over."""
+    for _ in range(2):
+        sqs.send('{"v": 1, "job": "note"}', group="slow")
+    messages = sqs.queues["jobs"].messages
+    messages[0].handle, messages[0].visible_at = "elsewhere", time.monotonic() + 3_600
+    sqs.longest_wait_s = 1.0
+    with daemon(idle_timeout="1s") as it:
+        told = it.wait_for("idle, and stays for what waits behind running jobs")
+        assert (1, 0) == (told["waiting"], ec2.count(TERMINATE))
+        del messages[0]
+        assert 0 == it.status()
+
+    assert (1, "Terminated") == (len(ledger(it)), ec2.state)
 
 
 def test_a_message_that_arrives_between_give_up_and_last_look_is_run(sqs, ec2, daemon):

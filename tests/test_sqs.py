@@ -6,8 +6,9 @@ import time
 import pytest
 
 from observerd import __version__
-from observerd.aws import Clients, Unusable, endpoint_of, region_of
-from observerd.core.events import Attribute, Message, ReceiveFault
+from observerd.aws import CALL_ATTEMPTS, Clients, Unusable, endpoint_of, region_of
+from observerd.core.events import Attribute, Counted, Message, ReceiveFault
+from observerd.receiver import counted
 from observerd.sqs import HandleRefused, NoDeadLetterQueue, SqsFault
 
 
@@ -128,6 +129,31 @@ def test_a_released_message_is_there_for_the_next_at_once(sqs, make_queue):
     queue.release(receive(queue), 0)
 
     assert 2 == receive(queue).receive_count
+
+
+def test_what_waits_is_counted_and_what_is_in_flight_is_not(sqs, make_queue):
+    """What its group keeps back counts as visible, as boto3 issue 1372 shows."""
+    for _ in range(3):
+        sqs.send("body", group="slow")
+    queue = make_queue()
+    receive(queue)
+
+    assert 2 == queue.waiting()
+
+
+@pytest.mark.parametrize("attributes", [{}, {"ApproximateNumberOfMessages": "many"}])
+def test_a_count_that_sqs_does_not_tell_is_none(attributes, sqs, make_queue, monkeypatch):
+    monkeypatch.setattr(sqs, "_GetQueueAttributes", lambda _: {"Attributes": attributes})
+
+    assert make_queue().waiting() is None
+
+
+@pytest.mark.parametrize("kind", ["error", "reset", "garbage"])
+def test_a_count_that_fails_is_not_known(kind, sqs, make_queue):
+    for _ in range(CALL_ATTEMPTS):
+        sqs.fail("GetQueueAttributes", kind)
+
+    assert Counted(None) == counted(make_queue())
 
 
 def test_an_extension_tells_kept_refused_and_unanswered_apart(sqs, make_queue):

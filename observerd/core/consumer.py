@@ -14,10 +14,12 @@ says when it wants to be told TimeUp. It keeps these promises, whatever happens 
 * A stop ends by time alone: each rung of the ladder RUNNING, DRAINING, TERMINATING, KILLING has a deadline.
 * The job of a lost lease is told to end before anyone else can be given its message.
 
-The way out. Idle, the consumer orders GiveUp and goes on polling: alive and not leaving, it serves. Once the
-instance is terminating it takes one full last look, started after that moment. The producer sends a message
-and then reads the desired capacity, the worker lowers it and then receives; whatever the interleaving, one of
-them sees the other. docs/scaling.md has the argument, and what ends an instance besides.
+The way out. Idle, the consumer counts what is visible. If that is nothing it orders GiveUp, and goes on
+polling: alive and not leaving, it serves. What is visible and not to be had waits for a running message of
+its FIFO group; if this worker left, an alarm would start another for it, over and over. Once the instance is
+terminating it takes one full last look, started after that moment. The producer sends a message and then
+reads the desired capacity, the worker lowers it and then receives; whatever the interleaving, one of them
+sees the other. docs/scaling.md has the argument, and what ends an instance besides.
 
 Not here: what a message says (request.py), what SQS is told in the end (settlement.py). Times are seconds
 of one monotonic clock; the wall clock may be stepped at will.
@@ -32,6 +34,8 @@ from observerd.core.backoff import backoff_s
 from observerd.core.events import (
     Began,
     Cause,
+    Count,
+    Counted,
     CrewDied,
     Discard,
     DrainRequested,
@@ -152,6 +156,7 @@ class Consumer:
         self._old_at = inf if limits.max_uptime_s is None else now + limits.max_uptime_s
         self._replaced = False
         self._was_answered = False
+        self._counting = False
         self._looking_last = False
         self._looked = self._looked_last = False
         self._taken = 0
@@ -244,6 +249,8 @@ class Consumer:
                 self._wind_down(reason, EX_OK, now)
                 self._replaced = self.limits.gives_up
                 self._member.ask_anew(now)
+            case Counted(waiting):
+                yield from self._counted(waiting, now)
             case GaveUp():
                 self._member.gave_up(event, now)
             case Protected():
@@ -434,10 +441,23 @@ class Consumer:
         """What was sent before the give-up, the first look has found; who sent later has woken others."""
         return self._member.given_up_at + self.limits.drain_timeout_s
 
+    def _may_give_up(self, now: float) -> bool:
+        return self.limits.gives_up and self._member.may_give_up(now) and self._is_idle(now)
+
     def _give_up_when_idle(self, now: float) -> list[Order]:
-        if not self.limits.gives_up or not self._member.may_give_up(now) or not self._is_idle(now):
+        if self._counting or not self._may_give_up(now):
             return []
-        return [self._member.give_up(Shrink.IF_ALLOWED if now >= self._old_at else Shrink.ALWAYS)]
+        if now >= self._old_at:
+            return [self._member.give_up(Shrink.IF_ALLOWED)]
+        self._counting = True
+        return [Count()]
+
+    def _counted(self, waiting: int | None, now: float) -> Iterator[Order]:
+        self._counting = False
+        if waiting:
+            self._busy_until = max(self._busy_until, now)  # The idle time begins anew.
+        elif self.phase is Phase.RUNNING and self._may_give_up(now):
+            yield self._member.give_up(Shrink.ALWAYS)
 
     def _poll(self, now: float) -> list[Order]:
         if now < self._retry_at or not self._wanted():

@@ -229,6 +229,13 @@ class GaveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """An answer to Count: about so many messages are visible; None: not known."""
+
+    waiting: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """An answer to Hold. fault is one line, or None."""
 
@@ -302,6 +309,7 @@ Event = (
     | DrainRequested
     | CrewDied
     | GaveUp
+    | Counted
     | Held
     | Protected
     | TargetStateChanged
@@ -369,6 +377,11 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Ask how many messages are visible, which are those behind a running one of their FIFO group as well."""
+
+
+@dataclass(frozen=True, slots=True)
 class GiveUp:
     """Have the group terminate this instance."""
 
@@ -396,4 +409,6 @@ class Exit:
     reason: str
 
 
-Order = Poll | Start | Discard | Ignore | Release | Extend | End | GiveUp | Hold | Protect | Reload | Exit
+Order = (
+    Poll | Start | Discard | Ignore | Release | Extend | End | Count | GiveUp | Hold | Protect | Reload | Exit
+)

@@ -88,8 +88,6 @@ class Books:
     strict: bool
     """Whether a broken promise ends the history; otherwise it is only counted in the runs."""
     max_lateness_s: float
-    grows_blindly: bool
-    """Whether Grow cannot tell a busy worker from one whose job holds back the next: with one slot each."""
     runs: dict[str, Run] = field(default_factory=dict)
     running: dict[str, list[str]] = field(default_factory=dict)
     """By Run.alone: who runs it now, which may be a process whose worker has forgotten it."""
@@ -147,7 +145,7 @@ class Books:
             return
         now = self.clock.now
         self._in_vain = [at for at in self._in_vain if now - at < IN_VAIN_WITHIN_S] + [now]
-        if self.strict and not self.grows_blindly and len(self._in_vain) > IN_VAIN_AT_MOST:
+        if self.strict and len(self._in_vain) > IN_VAIN_AT_MOST:
             raise Broken("vain", f"{instance_id} is the {len(self._in_vain)}th in an hour to find nothing")
 
     def started(self, message_id: str, holder: str) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from observerd.core.consumer import EX_CONFIG, EX_OK, Consumer, Limits
 from observerd.core.events import (
+    Count,
+    Counted,
     Discard,
     DrainRequested,
     End,
@@ -44,7 +46,7 @@ from observerd.core.events import (
 )
 from observerd.simulation.group import Group, Instance, State
 from observerd.simulation.queue import Refused
-from observerd.simulation.runner import Life, Surroundings
+from observerd.simulation.runner import SETTLE, Life, Surroundings
 from observerd.simulation.stack import Stack
 from observerd.simulation.wire import Limit, NoAnswer, Refusal, Wire
 
@@ -397,7 +399,7 @@ class Worker:
 
     # ---- the hands
 
-    def _perform(self, order: Order) -> None:  # noqa: C901 a table
+    def _perform(self, order: Order) -> None:  # noqa: C901, PLR0912 a table
         match order:
             case Poll(at_most, wait_s):
                 self._poll(at_most, wait_s)
@@ -412,6 +414,8 @@ class Worker:
             case End(message, cause, grace_s):
                 self._clock.note(self._instance.id, f"tells the job of {message.id} to end: {cause.value}")
                 self._lives[message.id].ring(cause, grace_s)
+            case Count():
+                self._count()
             case GiveUp(shrink):
                 self._give_up(shrink)
             case Hold():
@@ -474,6 +478,12 @@ class Worker:
         except Refused:
             return False
         return True
+
+    def _count(self) -> None:
+        tell, queue = self._told(self._age), self._world.queue
+        self.wire.call(
+            "queue", SETTLE, queue.count, lambda count: tell(Counted(count)), lambda _: tell(Counted(None))
+        )
 
     def _give_up(self, shrink: Shrink) -> None:
         tell = self._told(self._age)

@@ -71,7 +71,7 @@ class World:
         self.stack = stack or self._stack()
         self.clock = Clock(plan.start)
         self.troubles = Troubles()
-        self.books = Books(self.clock, self.strict, self.stack.max_lateness_s, self.stack.slots == 1)
+        self.books = Books(self.clock, self.strict, self.stack.max_lateness_s)
         self.jobs = {
             line.job: job_of(line.job, plan.job_s, self.stack.max_lateness_s) for line in plan.schedules
         }
@@ -247,8 +247,8 @@ class World:
                 )
 
     def _is_kept(self, instance: Instance) -> bool:
-        """Whether people want it to stay, work or none."""
-        return self.group.rules.min_size > 0 or instance.state is State.STANDBY
+        """Whether it stays without work: because people want it, or for what waits behind running jobs."""
+        return self.group.rules.min_size > 0 or instance.state is State.STANDBY or self.queue.waiting() > 0
 
     def _check_messages(self) -> None:
         now = self.clock.now

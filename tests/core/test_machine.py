@@ -140,6 +140,24 @@ BY_HISTORY = {
         "return lease.expires_at + self.timeout_s / LAST_SHARE",
         partial(play, "a heartbeat that hangs does not hide that the lease runs out"),
     ),
+    "leaves what waits behind running jobs to the alarms": (
+        consumer,
+        "        if waiting:\n",
+        "        if waiting is ...:\n",
+        partial(play, "an idle worker stays for what waits behind running jobs"),
+    ),
+    "leaves though something came while it was counting": (
+        consumer,
+        "elif self.phase is Phase.RUNNING and self._may_give_up(now):",
+        "else:",
+        partial(play, "what came while it was counting keeps it"),
+    ),
+    "stays when nobody says how many wait": (
+        consumer,
+        "        if waiting:\n",
+        "        if waiting != 0:\n",
+        partial(play, "a count that is not answered keeps nobody"),
+    ),
     "gives up twice": (
         membership,
         "        self.asking = True\n",

@@ -11,6 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from observerd.core import consumer as real
 from observerd.core.events import (
     Cause,
+    Count,
+    Counted,
     CrewDied,
     Discard,
     DrainRequested,
@@ -90,6 +92,7 @@ class World(RuleBasedStateMachine):
         self.stopping = False
         self.status = 0
         self.asked_to_give_up = False
+        self.counting = self.found_empty = False
         self.attempts = []
         self.unsure_until = start
         self.given_up = self.terminated = False
@@ -186,6 +189,12 @@ class World(RuleBasedStateMachine):
 
     def _obey_as_a_member(self, order):
         match order:
+            case Count():
+                assert self.limits.gives_up
+                assert not self.counting, "one count at a time"
+                assert not self.stopping
+                self._check_idle()
+                self.counting = True
             case GiveUp(shrink):
                 self._check_give_up(shrink)
                 self.asked_to_give_up = True
@@ -209,8 +218,12 @@ class World(RuleBasedStateMachine):
             return
         assert not self.parked, "out of service is not idle"
         assert not self.stopping
-        self._check_idle()
-        assert shrink is (Shrink.IF_ALLOWED if self.now >= self.old_at else Shrink.ALWAYS)
+        if shrink is Shrink.ALWAYS:
+            assert self.found_empty, "nothing waits"
+            self._check_idle_for_long()
+        else:
+            assert self.now >= self.old_at
+            self._check_idle()
 
     def _take(self, message):
         assert message.id not in self.running
@@ -248,8 +261,11 @@ class World(RuleBasedStateMachine):
         self.ended[message.id].append((cause, grace_s))
 
     def _check_idle(self):
-        assert not self.running
         assert self.poll is None, "idleness is decided between polls"
+        self._check_idle_for_long()
+
+    def _check_idle_for_long(self):
+        assert not self.running
         assert self.limits.idle_timeout_s is not None
         assert not self.parked, "out of service is not idle"
         wait_s = 0.0 if self.now >= self.old_at else self.limits.idle_timeout_s
@@ -361,6 +377,14 @@ class World(RuleBasedStateMachine):
     def late_messages_are_released(self):
         self.releasing = False
         self.happens(Released())
+
+    @precondition(lambda self: self.counting and not self.exit)
+    @rule(waiting=st.sampled_from([0, 0, 0, None, 2]))
+    def what_waits_is_counted(self, waiting):
+        self.counting, self.found_empty = False, not waiting
+        self.disturbed_at = self.now if waiting else self.disturbed_at
+        self.happens(Counted(waiting))
+        self.found_empty = False
 
     @precondition(lambda self: self.asked_to_give_up and not self.exit)
     @rule(answer=st.sampled_from(GiveUpAnswer))

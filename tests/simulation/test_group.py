@@ -30,7 +30,7 @@ class Machine:
 def group_of(**rules):
     clock = Clock(EPOCH)
     rules = Rules(**{"max_size": 3, "hook_timeout_s": HOOK_S, **rules})
-    books = Books(clock, False, 21_600.0, False)
+    books = Books(clock, False, 21_600.0)
     draw = Plan(3, 1.0, ()).draw("group")
     return Group(
         clock, Figures(), books, draw, rules, lambda _: Machine(), 60.0, lambda: None, lambda: None

@@ -19,7 +19,7 @@ class Desk:
 
     def __init__(self, *, fifo=True, max_receive_count=10, retention_s=86_400.0, **figures):
         self.clock = Clock(EPOCH)
-        self.books = Books(self.clock, False, 21_600.0, False)
+        self.books = Books(self.clock, False, 21_600.0)
         self.queue = Queue(
             self.clock, Figures(**figures), self.books, Plan(1, 1.0, ()).draw("queue"), fifo, retention_s,
             max_receive_count, lambda: None,
