@@ -108,7 +108,7 @@ GROWTH: dict[str, tuple[int, str]] = {
     # Which column is drawn, and what it is called.
     "growth-slots": (3, "CPU seconds a minute, by slots with a running job"),
     "growth-messages": (2, "CPU ms a job, by messages in the queue"),
-    "growth-daemons": (1, "jobs of 100 ms a second, by daemons on one queue (dashed: 10 each)"),
+    "growth-daemons": (1, "100 ms jobs a second, by daemons (dashed: 10 each)"),
     "growth-output": (7, "peak RSS in MB, by bytes of output of one job"),
     "growth-jobs": (1, "ms from exec to first receive, by jobs defined"),
 }
