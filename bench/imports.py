@@ -59,7 +59,7 @@ def measure(directory: Path, rounds: int) -> Iterator[Row | Heading | Line]:
         mine = [_start(directory, sqs, ours) for _ in range(rounds)]
         bare = [_start(directory, sqs, floor) for _ in range(rounds)]
         interpreter_ms = statistics.median(_interpreter_ms(directory) for _ in range(rounds))
-    yield _counted(len(mine[0].modules), len(bare[0].modules))
+    yield _counted(*(statistics.median(len(each.modules) for each in side) for side in (mine, bare)))
     yield Heading("imports", "Where a start goes, with imports timed by Python, which slows them", COLUMNS)
     yield Line((INTERPRETER, None, interpreter_ms, None, interpreter_ms))
     for owner in (*OWNERS, REST):
@@ -71,7 +71,7 @@ def measure(directory: Path, rounds: int) -> Iterator[Row | Heading | Line]:
     yield from _slowest(mine)
 
 
-def _counted(modules: int, others: int) -> Row:
+def _counted(modules: float, others: float) -> Row:
     ratio = modules / others
     what, name = "modules loaded by the first receive", "bare boto3 program"
     return Row(what, modules, "", name, others, Spread(ratio, ratio, ratio, 1), LIMIT)

@@ -67,5 +67,6 @@ def test_a_start_is_measured(tmp_path):
     found = tables(rest_)
     assert {"the interpreter", "observerd", "no import"} <= {line[0] for line in found["imports"]}
     modules = sum(line[1] for line in found["imports"] if line[1])
-    assert modules == pytest.approx(row.ours, abs=3)
+    # Not to the last one: how many more are loaded while a call travels is a matter of moments.
+    assert modules == pytest.approx(row.ours, rel=0.2)
     assert len(found["imports-slowest"]) == imports.SLOWEST
