@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from observerd import signals
 from observerd.bell import Bell
@@ -23,8 +23,12 @@ class BadRequest(Exception):
     """What was asked for makes no run. The text is one line."""
 
 
-class NotSent(Exception):
-    """SQS did not take the message. The text is one line."""
+class Sent(NamedTuple):
+    """What was put on the queue."""
+
+    job: str
+    run_id: str
+    message_id: str
 
 
 def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | None) -> int:
@@ -51,23 +55,18 @@ def execute(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str
     return _status(ended, planned.job)
 
 
-def send(loaded: "Loaded", job: str, scheduled_time: str | None, payload: str | None) -> str:
-    """Put one run on the queue; a line that says which. Raises BadRequest, NotSent, aws.Unusable."""
-    from observerd.aws import Clients, Unanswered, ask  # noqa: PLC0415
+def send(client: Any, url: str, job: str, scheduled_time: str | None, payload: str | None) -> Sent:
+    """Put one run on the queue. client is boto3's for SQS. Raises BadRequest, aws.Unanswered."""
+    from observerd.aws import ask  # noqa: PLC0415 exec asks nobody
     from observerd.sqs import is_fifo  # noqa: PLC0415
 
-    url = loaded.config.queue_url
     body = message_body(job, scheduled_time or instant_text(time.time()), payload)
     request = _readable(body)
     # As the producer does, so that a run sent by hand and by schedule is one.
     key = deduplication_id(job, instant_text(request.scheduled_at))
     fifo = {"MessageGroupId": job, "MessageDeduplicationId": key} if is_fifo(url) else {}
-    try:
-        client = Clients(url, loaded.config.region).settler(1)
-        answer = ask(client.send_message, QueueUrl=url, MessageBody=body, **fifo)
-    except Unanswered as fault:
-        raise NotSent(str(fault)) from None
-    return f"sent: job {job}, run {request.run_id}, message {answer['MessageId']}"
+    answer = ask(client.send_message, QueueUrl=url, MessageBody=body, **fifo)
+    return Sent(job, request.run_id, answer["MessageId"])
 
 
 def message_body(job: str, scheduled_time: str | None, payload: str | None) -> str:

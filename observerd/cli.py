@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(_command(commands, "run", _run, "serve the queue until idle or told to stop"))
     _add_exec(_command(commands, "exec", _exec, "run one job now, without SQS"))
-    _add_send(_command(commands, "send", _send, "put one run of a job on the queue"))
+    _add_send(_operation(commands, "send", "put one run of a job on the queue, and ask for a worker"))
     text = "have the daemon take nothing more, finish its jobs and leave"
     _add_drain(_command_without_config(commands, _drain, "drain", text))
     _add_terminate(
@@ -366,22 +366,6 @@ def _exec(arguments: argparse.Namespace) -> int:
         raise _Complaint(EX_DATAERR, str(fault)) from None
 
 
-def _send(arguments: argparse.Namespace) -> int:
-    from observerd.aws import Unusable  # noqa: PLC0415
-    from observerd.by_hand import BadRequest, NotSent, send  # noqa: PLC0415
-
-    loaded = _load(arguments, {"queue_url": arguments.queue_url}, need_queue=True)
-    try:
-        print(send(loaded, arguments.job, arguments.scheduled_time, _payload(arguments)))
-    except BadRequest as fault:
-        raise _Complaint(EX_DATAERR, str(fault)) from None
-    except NotSent as fault:
-        raise _Complaint(EX_UNAVAILABLE, str(fault)) from None
-    except Unusable as fault:
-        raise _Complaint(EX_CONFIG, str(fault)) from None
-    return EX_OK
-
-
 def _drain(arguments: argparse.Namespace) -> int:
     from observerd.core.units import duration_s  # noqa: PLC0415
     from observerd.outside import NotDone, drain  # noqa: PLC0415
@@ -446,7 +430,8 @@ def _operate(name: str, arguments: argparse.Namespace) -> int:
     from observerd.operations import command  # noqa: PLC0415
     from observerd.operations.trouble import Trouble  # noqa: PLC0415
 
-    config = _load(arguments, {}, need_queue=False).config
+    flags = {"queue_url": getattr(arguments, "queue_url", None)}
+    config = _load(arguments, flags, need_queue=False).config
     try:
         return command.run(name, arguments, config)
     except Trouble as fault:

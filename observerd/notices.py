@@ -106,7 +106,7 @@ def _next(event: Finished, scene: Scene) -> list[str]:
     where = f" --stack {scene.stack} --region {scene.region}" if scene.stack else ""
     if event.outcome is Outcome.MISSED:
         # Its message is deleted; whatever else is final lies in the dead-letter queue.
-        run = f"    observerd send {report.job} --queue-url {scene.queue_url}"
+        run = f"    observerd send {report.job}{where or f' --queue-url {scene.queue_url}'}"
         return [
             "",
             "why it was late, and how to run it now:",

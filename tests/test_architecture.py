@@ -30,7 +30,7 @@ THIRD_PARTY = {
     "attrs": {"config", "keys"},
     "cattrs": {"config"},
     "boto3": {"aws"},
-    "botocore": {"aws", "by_hand", "cloudwatch_logs", "herald", "instance", "sqs"},
+    "botocore": {"aws", "cloudwatch_logs", "herald", "instance", "sqs"},
     "cronsim": {"schedules", "simulation"},
     "daemon": {"background"},
     "ec2_metadata": {"metadata"},

@@ -101,7 +101,9 @@ def test_a_missed_run_has_no_dead_letter_to_retry():
     text = of_failure(MISSED, SCENE).text
 
     assert ("dlq" in text, "observerd why 0123456789abcdef --stack cron" in text) == (False, True)
-    assert f"observerd send feed --queue-url {SCENE.queue_url}" in text
+    assert "observerd send feed --stack cron --region eu-west-1" in text
+    alone = of_failure(MISSED, replace(SCENE, stack=None)).text
+    assert f"observerd send feed --queue-url {SCENE.queue_url}" in alone
 
 
 def test_a_subject_is_what_sns_takes():

@@ -164,6 +164,8 @@ def test_every_command_to_paste_is_understood(page):
 
 def test_the_runbook_has_commands_to_paste():
     assert len(list(commands_of_ours(RUNBOOK))) > 20
+    # With a queue's URL in the environment they would look for no stack, and find no log group.
+    assert "OBSERVERD_QUEUE_URL" not in RUNBOOK
 
 
 def test_the_scrape_configuration_finds_workers_by_the_templates_tags():

@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from observerd.aws import Account, Unanswered, Unusable, region_of
+from observerd import by_hand
+from observerd.aws import Account, Unanswered, Unusable, endpoint_of, region_of
 from observerd.core.lines import one_line
 from observerd.keys import Config
 from observerd.operations import dlq, doctor, logs, runs, status, why
@@ -18,8 +19,9 @@ from observerd.operations.screen import Progress, Screen, Waiting, as_json, scre
 from observerd.operations.tale import time_text
 from observerd.operations.timeline import hop_values, picture
 from observerd.operations.trouble import Trouble, trouble_of
+from observerd.operations.waking import wake
 
-EX_OK, EX_FAILED, EX_USAGE = 0, 1, 64
+EX_OK, EX_FAILED, EX_USAGE, EX_DATAERR = 0, 1, 64, 65
 
 
 def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
@@ -28,7 +30,7 @@ def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
         told = status.fetch(config)
         print(as_json(told) if arguments.json else status.text(told, _screen()))
         return EX_OK
-    action = {"runs": _runs, "why": _why, "logs": _logs, "dlq": _dlq, "doctor": _doctor}[name]
+    action = {"send": _send, "runs": _runs, "why": _why, "logs": _logs, "dlq": _dlq, "doctor": _doctor}[name]
     try:
         account = Account(arguments.region or config.region or region_of(config.queue_url), Waiting())
         with Progress("looking for the stack"):
@@ -42,6 +44,24 @@ def run(name: str, arguments: argparse.Namespace, config: Config) -> int:
 
 def _screen() -> Screen:
     return screen_of(sys.stdout, os.environ)
+
+
+def _send(account: Account, place: Place, arguments: argparse.Namespace) -> int:
+    payload = sys.stdin.read() if arguments.payload == "-" else arguments.payload
+    client = account.client("sqs", endpoint_of(place.queue_url, os.environ))
+    try:
+        sent = by_hand.send(client, place.queue_url, arguments.job, arguments.scheduled_time, payload)
+    except by_hand.BadRequest as fault:
+        raise Trouble(str(fault), EX_DATAERR) from None
+    words, unwoken = wake(account, place.group)
+    if unwoken:
+        # It is sent: a late run is no reason to send it again.
+        print(f"observerd: {one_line(unwoken)}", file=sys.stderr)
+    if arguments.json:
+        print(as_json({**sent._asdict(), "woken": words}))
+    else:
+        print(f"sent: job {sent.job}, run {sent.run_id}, message {sent.message_id}; {words}")
+    return EX_OK
 
 
 def _runs(account: Account, place: Place, arguments: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from observerd.operations.runs import span, time_cell
 from observerd.operations.screen import Cell, Progress, Screen
 from observerd.operations.tale import time_text
 from observerd.operations.trouble import Trouble, asked
+from observerd.operations.waking import wake
 from observerd.sqs import is_fifo, read_message, sent_attribute
 
 EX_USAGE, EX_NOINPUT = 64, 66
@@ -152,7 +153,7 @@ class DeadLetters:
             )
         except Unanswered as fault:
             return Done(dead, "left where it is", f"not sent: {fault}")
-        words, unwoken = self._wake()
+        words, unwoken = wake(self._account, self._place.group)
         if RETRIED not in own:
             words = f"{words}; its max_lateness counts (no room for another attribute)"
         if kept := self._delete(dead):
@@ -211,30 +212,6 @@ class DeadLetters:
             # Those deleted meanwhile are refused, and the others come back by themselves.
             with suppress(Unanswered):
                 ask(self._client.change_message_visibility_batch, QueueUrl=self.url, Entries=entries)
-
-    def _wake(self) -> tuple[str, str | None]:
-        """Whether a worker was asked for, in words, and what kept us from it."""
-        group = self._place.group
-        if group is None:
-            return "no group is known to be woken", None
-        client = self._account.client("autoscaling")
-        try:
-            found = ask(client.describe_auto_scaling_groups, AutoScalingGroupNames=[group])[
-                "AutoScalingGroups"
-            ]
-            if not found:
-                return "not woken", f"there is no Auto Scaling group {group}"
-            if found[0]["DesiredCapacity"] > 0:
-                return "a worker is there", None
-            ask(
-                client.set_desired_capacity,
-                AutoScalingGroupName=group,
-                DesiredCapacity=1,
-                HonorCooldown=False,
-            )
-        except Unanswered as fault:
-            return "not woken", f"the Wake alarm will ask for a worker within minutes: {fault}"
-        return "a worker was asked for", None
 
     def _delete(self, dead: Dead) -> str | None:
         """What went wrong, or None."""

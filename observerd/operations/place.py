@@ -26,7 +26,9 @@ class Place:
     def logs(self) -> str:
         """The log group of the jobs and the events. Raises Trouble where there is none."""
         if self.job_logs is None:
-            raise Trouble("log_group is not set: without it no run is on record", EX_CONFIG)
+            raise Trouble(
+                "log_group is not set: without it no run is on record (or give --stack NAME)", EX_CONFIG
+            )
         return self.job_logs
 
 
@@ -36,7 +38,9 @@ def find(account: Account, config: Config, stack: str | None) -> Place:
         return _configured(account, config)
     name = stack or config.stack
     if name is None:
-        raise Trouble("which stack? (give --stack NAME, or set OBSERVERD_STACK)", EX_CONFIG)
+        raise Trouble(
+            "which stack? (give --stack NAME, or set OBSERVERD_STACK or OBSERVERD_QUEUE_URL)", EX_CONFIG
+        )
     return _deployed(account, name)
 
 

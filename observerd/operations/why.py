@@ -395,7 +395,8 @@ def _slowest(known: Evidence, now: float) -> str | None:
 
 def _send(story: Story, place: Place, *, at_its_time: bool = True) -> str:
     time = f" --scheduled-time {time_text(story.began_at)}" if at_its_time else ""
-    return f"  observerd send {shlex.quote(story.job or 'JOB')}{time} --queue-url {place.queue_url}"
+    where = _which(place) or f" --queue-url {place.queue_url}"
+    return f"  observerd send {shlex.quote(story.job or 'JOB')}{time}{where}"
 
 
 def _aws(place: Place) -> str:
