@@ -113,7 +113,8 @@ def story_of(account: Account, place: Place, asked_for: Asked, since: float) -> 
     if asked_for.scheduled_at is not None:
         return Story(asked_for.run_id, asked_for.job, asked_for.scheduled_at), []
     what = f"run {asked_for.run_id}" if asked_for.run_id else f"run of {asked_for.job!r}"
-    raise Trouble(f"no {what} since {time_text(since)} (look further back with --since)", EX_NOINPUT)
+    hint = "look further back with --since; one sent by hand is on record when a worker has it"
+    raise Trouble(f"no {what} since {time_text(since)} ({hint})", EX_NOINPUT)
 
 
 def evidence(account: Account, place: Place, story: Story, found: Sequence[Seen]) -> Evidence:
