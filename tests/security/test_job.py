@@ -7,6 +7,7 @@ import pwd
 import re
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,24 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def daemon(sqs, tmp_path):
-    """daemon(jobs, **config): one whose jobs may write where their ledger is."""
+def directory():
+    """Strangers get through to it. pytest's own are their owner's alone; each start makes them so again."""
+    with tempfile.TemporaryDirectory(prefix="observerd-security-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
+def daemon(sqs, directory):
+    """daemon(jobs, **config): one whose jobs may write into their ledger."""
     sqs.queues["jobs"].redrive = "dead"
-    # A stranger must get through to the ledger, and pytest's directories are their owner's alone.
-    for directory in [tmp_path, *tmp_path.parents[:2]] if os.geteuid() == 0 else []:
-        directory.chmod(0o755)
-    (tmp_path / "ledger").touch()
-    (tmp_path / "ledger").chmod(0o666)
+    (directory / "ledger").touch()
+    (directory / "ledger").chmod(0o666)
 
     def make(jobs, **config):
         environ = {"AWS_SECRET_ACCESS_KEY": SECRET, **config.pop("environ", {})}
         return Daemon(
-            sqs, tmp_path, f"{jobs}\n[job.good]\nshell = 'echo good >>LEDGER'\n", (), environ, **config
+            sqs, directory, f"{jobs}\n[job.good]\nshell = 'echo good >>LEDGER'\n", (), environ, **config
         )
 
     return make
