@@ -80,7 +80,7 @@ class Queue:
         )
         received_at = _clock_of(answer)
         try:
-            return tuple(read_message(each, received_at) for each in answer.get("Messages") or ())
+            return tuple(read_message(each, received_at) for each in answer.get("Messages", ()))
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
             # None of them is ours then: they come back, to be read by whoever can.
             raise SqsFault(ReceiveFault.UNREACHABLE, f"a message that is none: {text_of(error)}") from error
