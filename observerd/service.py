@@ -2,6 +2,7 @@
 and what the consumer orders is handed to whoever carries it out. It blocks in one line only."""
 
 import logging
+import math
 import queue
 import signal
 import threading
@@ -112,6 +113,7 @@ class Service:
         self._bells: dict[str, Bell] = {}
         self._polled_at: float | None = None
         self._extensions = _Unanswered()
+        self._held_until = -math.inf
         self._is_ready = False
         self._status = ""
 
@@ -151,6 +153,7 @@ class Service:
                     self._notifier.alive(STOP_EXTENSION_S)
                     return order
                 self._perform(order, crew)
+            self._hold(now, crew.runner)
             self._report(event, now)
             board.show(event, self._consumer, now, self._overdue_at())
 
@@ -219,6 +222,13 @@ class Service:
                 self._carry(message, crew.runner.discard)
             case End(message, cause, grace_s):
                 self._ring(message, cause, grace_s)
+
+    def _hold(self, now: float, runner: "Runner") -> None:
+        """Whatever may hang in this process: the end of the leases is kept by another one, too."""
+        until = self._consumer.leases.held_until(now)
+        if until is not None and self._held_until - now < self._consumer.leases.timeout_s / 2:
+            self._held_until = until
+            runner.hold(max(0.0, until - now))
 
     def _ring(self, message: Message, cause: Cause, grace_s: float | None) -> None:
         # None: it could not be started, and Finished is in the inbox already.

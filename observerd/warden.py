@@ -1,39 +1,49 @@
-"""Ends the jobs of a daemon that was killed itself.
+"""Ends the jobs of a daemon that was killed itself, or that hangs beyond its leases.
 
 A daemon that gets SIGKILL can do nothing any more, and its message comes back to the queue within the
 visibility timeout: an old job still running by then would run beside its own successor. So a process of a
 few hundred kilobytes waits at the other end of a pipe, is told each job's process group, and kills those
-that are left when the pipe closes.
+that are left when the pipe closes. A daemon that is stopped (SIGSTOP, a debugger) keeps the pipe open and its
+jobs running: so it says, again and again, how long its leases last, and is not waited for any longer.
 """
 
 import contextlib
 import subprocess
 import threading
+import time
 import uuid
 
 # Marks every process of a job, so that one whose group was not told of yet is found, and one that left it.
 MARK = "OBSERVERD_WARDEN"
 
-# "+ 123" adds a process group, "- 123" takes it off, "." says that the daemon leaves by itself; the end of
-# the input is the end of the daemon. It outlives the signals that the daemon's own group is sent.
-# The last loop waits until a job that was being started has its environment.
+# "+ 123" adds a process group, "- 123" takes it off, "! 80" ends all of them in 80 s, unless it is said
+# again, "." says that the daemon leaves by itself; the end of the input is the end of the daemon. It outlives
+# the signals that the daemon's own group is sent. A fuse that is put out leaves its sleep behind, which does
+# nothing more. The marked are looked for when a job that was being started has its environment.
 _SCRIPT = """
 trap '' HUP INT TERM
+mark=$1
 groups=' '
-while read -r sign group; do
+end_groups() { for group in $groups; do kill -KILL "-$group" 2>/dev/null; done; }
+end_marked() {
+  sleep 0.1
+  for file in $(grep -lzxF "$mark" /proc/[0-9]*/environ 2>/dev/null); do
+    process=${file#/proc/}
+    kill -KILL "${process%/environ}" 2>/dev/null
+  done
+}
+while read -r sign what; do
   case $sign in
-    +) groups="$groups$group " ;;
-    -) groups="${groups%% $group *} ${groups#* $group }" ;;
+    +) groups="$groups$what " ;;
+    -) groups="${groups%% $what *} ${groups#* $what }" ;;
+    !) [ "$fuse" ] && kill -KILL "$fuse" 2>/dev/null
+       { sleep "$what"; end_groups; end_marked; } & fuse=$! ;;
     .) left=yes ;;
   esac
 done
-for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
-[ "$left" ] && exit
-sleep 0.1
-for file in $(grep -lzxF "$1" /proc/[0-9]*/environ 2>/dev/null); do
-  process=${file#/proc/}
-  kill -KILL "${process%/environ}" 2>/dev/null
-done
+[ "$fuse" ] && kill -KILL "$fuse" 2>/dev/null
+end_groups
+[ "$left" ] || end_marked
 """
 
 
@@ -45,6 +55,7 @@ class Warden:
         """For the environment of everything that is to end with this process."""
         self._lock = threading.Lock()
         self._groups: set[int] = set()
+        self._expected_at: float | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -64,29 +75,36 @@ class Warden:
             self._groups.discard(group)
             self._tell(f"- {group}\n")
 
+    def expect(self, within_s: float) -> None:
+        """Have every group killed unless this is called again in that time. Raises OSError as watch does."""
+        with self._lock:
+            self._expected_at = time.monotonic() + within_s
+            if self._process is not None:
+                self._tell(self._expectation())
+
+    def is_overdue(self) -> bool:
+        """Whether what was expected has not come, and every group has been killed, or is about to be."""
+        return self._expected_at is not None and time.monotonic() >= self._expected_at
+
     def close(self) -> None:
         with self._lock:
             if self._process is not None:
                 with contextlib.suppress(BrokenPipeError):
-                    self._write(".\n")
+                    _write(self._process, ".\n")
                 self._end(self._process)
                 self._process = None
 
     def _tell(self, line: str) -> None:
-        try:
-            self._write(line)
-        except BrokenPipeError:
-            # Somebody killed the warden. Its successor is told of every group anew.
-            self._end(self._started())
-            self._process = None
-            self._write("".join(f"+ {group}\n" for group in self._groups))
+        if self._process is not None:
+            try:
+                _write(self._process, line)
+            except BrokenPipeError:
+                # Somebody killed the warden. Its successor is told of everything anew.
+                self._end(self._process)
+                self._process = None
+        self._started()
 
-    def _write(self, text: str) -> None:
-        pipe = self._started().stdin
-        assert pipe is not None  # noqa: S101 Popen was asked for a pipe
-        pipe.write(text.encode())
-
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
                 ("/bin/sh", "-c", _SCRIPT, "warden", f"{MARK}={self.mark[MARK]}"),
@@ -98,7 +116,12 @@ class Warden:
                 env={"PATH": "/usr/bin:/bin"},
                 start_new_session=True,
             )
-        return self._process
+            _write(self._process, self._expectation() + "".join(f"+ {group}\n" for group in self._groups))
+
+    def _expectation(self) -> str:
+        if self._expected_at is None:
+            return ""
+        return f"! {max(0.0, self._expected_at - time.monotonic()):.2f}\n"
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes]) -> None:
@@ -106,3 +129,8 @@ class Warden:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         process.wait()
+
+
+def _write(process: subprocess.Popen[bytes], text: str) -> None:
+    assert process.stdin is not None  # noqa: S101 Popen was asked for a pipe
+    process.stdin.write(text.encode())

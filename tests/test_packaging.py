@@ -12,7 +12,9 @@ import pytest
 
 from observerd import __version__
 from observerd.cli import _parser
-from observerd.keys import JOB_KEYS, config_keys
+from observerd.core.lease import LAST_SHARE
+from observerd.core.units import duration_s
+from observerd.keys import JOB_KEYS, Config, config_keys
 
 ROOT = Path(__file__).parent.parent
 RPM, UNITS = ROOT / "packaging/rpm", ROOT / "packaging/systemd"
@@ -201,6 +203,15 @@ def test_the_service_is_in_no_ordering_cycle_with_cloud_init():
 
     assert "cloud-config.target" in after.split()
     assert "cloud-final" not in after
+
+
+def test_the_watchdog_and_a_jobs_end_after_it_come_within_the_shortest_rest_of_a_lease():
+    """Two thirds of it are left when all is well. A stopped daemon hears nothing but KILL."""
+    options = dict(line.split("=", 1) for line in options_of_unit("observerd.service"))
+    lease_s = Config().visibility_timeout_s
+
+    assert "SIGKILL" == options["WatchdogSignal"]
+    assert duration_s(options["WatchdogSec"]) + lease_s / LAST_SHARE <= lease_s * 2 / 3
 
 
 def clients_made():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -405,6 +406,39 @@ def test_a_warden_that_was_killed_has_a_successor_that_knows_everybody(warden):
     warden.close()
 
     assert -signal.SIGKILL == sleeper.wait(10)
+
+
+@pytest.mark.parametrize("told", ["before the group", "after it", "to a successor"])
+def test_a_warden_that_does_not_hear_in_time_ends_every_group(told, warden):
+    """A daemon that hangs keeps its pipe open. What came after its last word bears the mark."""
+    child = subprocess.Popen(("sleep", "600"), start_new_session=True, env={**os.environ, **warden.mark})
+    if told == "before the group":
+        warden.expect(0.5)
+    warden.start()
+    warden.watch(child.pid)
+    if told != "before the group":
+        warden.expect(0.5)
+    if told == "to a successor":
+        warden._process.kill()
+        warden._process.wait()
+        warden.watch(child.pid)
+
+    assert -signal.SIGKILL == child.wait(30)
+    assert warden.is_overdue()
+
+
+def test_a_warden_that_hears_again_and_again_waits(warden):
+    child = subprocess.Popen(("sleep", "600"), start_new_session=True)
+    warden.start()
+    warden.watch(child.pid)
+    ends_at = time.monotonic() + 2.0
+    while time.monotonic() < ends_at:
+        warden.expect(1.5)
+        time.sleep(0.1)
+
+    assert (None, False) == (child.poll(), warden.is_overdue())
+    child.kill()
+    child.wait()
 
 
 def test_a_warden_leaves_alone_what_it_was_told_to_forget(warden):

@@ -101,6 +101,21 @@ def rig(sqs, make_queue):
     rig.executor.close()
 
 
+@pytest.mark.parametrize(
+    ("cause", "outcome", "settled"),
+    [(Cause.LEASE_LOST, Outcome.LOST, "left alone"), (Cause.STOP, Outcome.INTERRUPTED, "back in 0 s")],
+)
+def test_a_job_that_was_told_to_end_before_its_turn_is_not_started(cause, outcome, settled, rig):
+    """The message of a lost lease may be running elsewhere by then, or be done."""
+    rig.bell.ring(cause, 0.0)
+
+    finished = rig.live(job="good")
+
+    assert (outcome, settled) == (finished.outcome, finished.report.settled)
+    assert [b""] == [log.content for log in rig.logs.streams.values()]
+    assert finished.report.reason.startswith(("its lease on the message", "ended because"))
+
+
 def test_a_job_that_succeeds_is_deleted_after_its_log_is_closed(rig, monkeypatch):
     seen = []
     real = rig.queue.delete

@@ -94,6 +94,14 @@ class Leases:
         """When the first of them runs out, were it not extended; None while none is held."""
         return min((lease.expires_at for lease in self._held.values()), default=None)
 
+    def held_until(self, now: float) -> float | None:
+        """Until when nobody but us is given any message that is not lost; None while there is none.
+
+        A poll under way may yet bring one whose lease began a third of the timeout ago.
+        """
+        ends = [lease.expires_at for lease in self._held.values() if not lease.lost]
+        return min(*ends, now + self.timeout_s * 2 / 3) if ends else None
+
     def wake_at(self) -> float | None:
         """When a lease next needs something; None while none does."""
         moments = [self._lost_at(lease) for lease in self._held.values() if not lease.lost]

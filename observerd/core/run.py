@@ -46,7 +46,8 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a job's process ended. Exactly one of exit_code, signal and fault is given."""
+    """How a job's process ended. Exactly one of exit_code, signal and fault is given; none where it was told
+    to end before there was one."""
 
     exit_code: int | None = None
     signal: int | None = None

@@ -18,4 +18,8 @@ class Executor(Protocol):
         something (processes, memory, descriptors) to start any.
         """
 
+    def hold(self, for_s: float) -> None:
+        """Let jobs run for so long, and no longer unless this is called again: then the daemon hangs, and
+        others are given its messages. Waits for nothing."""
+
     def close(self) -> None: ...

@@ -1,13 +1,17 @@
 """Jobs as children of the daemon, each in a session of its own: for hosts without systemd."""
 
+import contextlib
 import errno
 import os
 import pwd
+import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from observerd import process
 from observerd.bell import Bell
+from observerd.core.events import Cause
 from observerd.core.run import Ended, Run, environment
 from observerd.executors.account import account_of, login_environment
 from observerd.warden import Warden
@@ -28,7 +32,7 @@ class DirectExecutor:
         """See Executor.run."""
         try:
             command = self._command(run)
-            return process.run(
+            ended = process.run(
                 command, emit, bell, self._warden, timeout_s=run.job.timeout_s, grace_s=run.job.grace_s
             )
         except LookupError as fault:
@@ -37,6 +41,14 @@ class DirectExecutor:
             if error.errno in _SHORTAGES:
                 raise
             return Ended(fault=_cannot_start(run, error))
+        # This process hung, and has not looked at its leases yet: it was the warden's doing, not the job's.
+        fenced = ended.signal == signal.SIGKILL and self._warden.is_overdue()
+        return replace(ended, cause=ended.cause or Cause.LEASE_LOST) if fenced else ended
+
+    def hold(self, for_s: float) -> None:
+        """See Executor.hold."""
+        with contextlib.suppress(OSError):  # Nothing can be started: then the next one tells.
+            self._warden.expect(for_s)
 
     def close(self) -> None:
         self._warden.close()

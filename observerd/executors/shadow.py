@@ -26,6 +26,9 @@ class ShadowExecutor:
         emit(f"{said}\n".encode(errors="replace"))
         return Ended(exit_code=min(run.job.success_exit_codes))
 
+    def hold(self, for_s: float) -> None:
+        """Nothing runs."""
+
     def close(self) -> None:
         pass
 

@@ -499,6 +499,8 @@ class World(RuleBasedStateMachine):
         for message_id in getattr(self, "running", ()):
             if Cause.LEASE_LOST not in self._causes(message_id) and not self.exit:
                 assert self.now < self.expires_at[message_id], "others may have it by now"
+                held_until = self.consumer.leases.held_until(self.now)
+                assert self.now < held_until <= self.expires_at[message_id], "a fuse that burns too long"
 
     @invariant()
     def the_hook_never_runs_out(self):
