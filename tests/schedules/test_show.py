@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from observerd.cli import main
 from observerd.config import BadConfig
 from observerd.schedules import show
 from observerd.schedules.cron import read_cron
@@ -174,3 +175,9 @@ def test_a_proof_over_years_looks_at_all_of_them(file):
     [nightly] = [row.split() for row in show.prove(file, 3, NOW).text.splitlines() if "nightly" in row]
 
     assert ["1,098", "2029-11-26", "6", "identical"] == nightly[-4:]
+
+
+def test_a_proof_goes_no_further_than_zones_have_rules(capsys):
+    with pytest.raises(SystemExit):
+        main(["prove", "--years", "31"])
+    assert "a whole number from 1 to 30: '31'" in capsys.readouterr().err
