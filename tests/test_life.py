@@ -1,12 +1,14 @@
 """A worker's life as a process: a real daemon, on a fake SQS, metadata service and Auto Scaling group."""
 
+import json
 import signal
 import time
 
 import pytest
 
 from tests.daemon import Daemon
-from tests.fake_ec2 import HOOK, FakeEc2
+from tests.fake_ec2 import HOOK, INSTANCE, FakeEc2
+from tests.fake_logs import GROUP, LogsServer
 from tests.support import eventually
 from tests.test_daemon import JOBS, ledger
 
@@ -42,6 +44,22 @@ def test_an_idle_worker_leaves_by_the_exit_protocol(sqs, ec2, daemon):
     assert ["SetInstanceProtection", LOOK, TERMINATE, COMPLETE] == [action for action, _ in ec2.calls]
     assert [1, 3] == sqs.waits[:2], "the first is short, none longer than the idle timeout"
     assert 20 == sqs.waits[-1], "the last look is a full one"
+
+
+def test_the_record_tells_which_instance_came_and_how_it_went(sqs, daemon):
+    """What `why` makes hops of: launched, booted, up, given up, left."""
+    sqs.longest_wait_s = 1.0
+    with LogsServer() as server:
+        environ = {"AWS_ENDPOINT_URL_CLOUDWATCH_LOGS": server.url}
+        with daemon(environ, idle_timeout="1s", log_group=GROUP, stack="cron") as it:
+            assert 0 == it.status()
+
+    [stream] = [name for name in server.logs.streams if name.startswith("_events/")]
+    events = {each["event"]: each for each in map(json.loads, server.logs.lines(stream))}
+    assert (INSTANCE, "2026-11-24T12:00:00.000Z") == (
+        events["worker_up"]["instance_id"], events["worker_up"]["launched_at"],
+    )  # fmt: skip
+    assert ["given_up", "worker_left", "worker_up"] == sorted(events)
 
 
 def test_an_idle_worker_stays_for_what_waits_behind_a_run_elsewhere(sqs, ec2, daemon):
