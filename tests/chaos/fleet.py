@@ -56,6 +56,8 @@ class Fleet:
         """When each life was hurt by us, by the worker's name."""
         self.still = defaultdict(list)
         """From when to when each was made to stand still."""
+        self.deaf = defaultdict(list)
+        """The same, where its jobs went on."""
         self.samples = []
         self.befallen = Counter()
         self.faults = []
@@ -208,6 +210,18 @@ class Fleet:
         began_at = time.monotonic()
         self._in(VISIBILITY_S + 1.5, lambda: self._go_on(worker, jobs, began_at))
 
+    def hang(self):
+        """A daemon stands still beyond its leases, and nothing else does."""
+        worker, began_at = self._victim(), time.monotonic()
+        self._hurt(worker)
+        self._signal(worker, signal.SIGSTOP)
+
+        def wake():
+            self._signal(worker, signal.SIGCONT)
+            self.deaf[worker.name].append((began_at, time.monotonic()))
+
+        self._in(VISIBILITY_S + 1.5, wake)
+
     def _go_on(self, worker, jobs, began_at):
         """The daemon first: how far a job comes in the same instant is the scheduler's secret."""
         fenced = [pid for pid in jobs if pid in _descendants(worker.process.pid) and _is_job(pid)]
@@ -333,7 +347,10 @@ class Fleet:
             entries=self._entries(),
             lives={
                 each.name: Life(
-                    tuple(self.hurt[each.name]), tuple(self.still[each.name]), self._undeleted(each)
+                    tuple(self.hurt[each.name]),
+                    tuple(self.still[each.name]),
+                    tuple(self.deaf[each.name]),
+                    self._undeleted(each),
                 )
                 for each in self._all
             },

@@ -17,9 +17,10 @@ AGAIN = [(2, 20, "w2", BEGIN), (2, 20, "w2", END)]
 TWINS = [*RUN[:2], AGAIN[0], (2, 20, "w2", TWIN), AGAIN[1]]
 
 
-def told(records, kind="quick", deleted=("m",), left=(), dead=None, hurt_at=(), undeleted=(), still=()):
+def told(records, kind="quick", deleted=("m",), left=(), dead=None, **life):
+    """life: of the first worker."""
     entries = [Entry(float(at), "m", *record) for at, record in enumerate(records)]
-    lives = {"w1": Life(hurt_at, still, frozenset(undeleted)), "w2": Life()}
+    lives = {"w1": Life(**life), "w2": Life()}
     return complaints(Facts({"m": kind}, entries, lives, list(deleted), list(left), dead or {}))
 
 
@@ -33,6 +34,7 @@ FAILED = {"Outcome": "failed", "Reason": "exit code 1"}
         {"records": [*RUN[:2], *AGAIN]},
         {"records": [*RUN, *AGAIN], "hurt_at": (2.5,)},
         {"records": [*RUN, *AGAIN], "undeleted": ("m",)},
+        {"records": [*RUN, *AGAIN], "deaf": ((1.5, 3.5),)},
         {"records": TWINS, "still": ((1.5, 2.5),)},
         {"records": RUN[:1], "kind": "failing", "dead": {"m": FAILED}},
     ],
@@ -53,6 +55,8 @@ def test_what_is_as_promised_is_not_complained_of(facts):
         ({"records": [RUN[0], *AGAIN, RUN[2]]}, "at the same time"),
         ({"records": [RUN[0], AGAIN[0], RUN[1], AGAIN[1]]}, "at the same time"),
         ({"records": TWINS}, "was alive"),
+        ({"records": TWINS, "deaf": ((1.5, 9.0),)}, "was alive"),
+        ({"records": [*RUN, *AGAIN], "deaf": ((0.0, 1.5), (2.5, 9.0))}, "without a reason"),
         ({"records": TWINS, "still": ((-9.0, -5.0), (3.5, 4.0))}, "was alive"),
         ({"records": [*RUN, *AGAIN]}, "without a reason"),
         ({"records": [*RUN, *AGAIN], "hurt_at": (0.5,)}, "without a reason"),

@@ -14,6 +14,7 @@ MESSAGES = 160
 TROUBLES = (
     "kill",
     "stand_still",
+    "hang",
     "foul_weather",
     "no_processes",
     "throttle",
