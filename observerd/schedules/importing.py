@@ -9,6 +9,7 @@ from itertools import chain, islice, pairwise
 from pathlib import PurePosixPath
 
 from observerd.core.job import TIMEOUT_LIMIT_S
+from observerd.core.lines import one_line
 from observerd.core.units import duration_text
 from observerd.kinds import JOB_VARIABLES
 from observerd.schedules.cron import runs
@@ -27,6 +28,7 @@ from observerd.schedules.wrapping import (
 # What Debian's cron gives to a job, and cronie up to 1.6 (Amazon Linux 2023, RHEL 9), where the crontab says
 # nothing else; later ones have the two sbin directories after it.
 CRON_PATH = "/usr/bin:/bin"
+_POSIX_SHELLS = {"sh", "bash", "dash", "ksh", "mksh", "zsh", "ash"}
 # A worker may have to be started first; and nothing waits for longer than schedule.yaml's default.
 LEAST_LATENESS_S, MOST_LATENESS_S = 900.0, 21_600.0
 # Enough to meet the shortest step of a line: two days of it by the minute, ten years by the month.
@@ -86,7 +88,8 @@ def import_crontab(source: str, text: str, settings: Settings, taken: dict[str, 
         try:
             lines.append(_line(entry, settings, shared, taken))
         except ValueError as fault:
-            refusals.append(Refusal(entry.number, f"{entry.schedule} {entry.command}", str(fault)))
+            line = one_line(f"{entry.schedule} {entry.command}")
+            refusals.append(Refusal(entry.number, line, one_line(str(fault))))
     return Imported(source, tuple(lines), tuple(sorted(refusals, key=lambda refusal: refusal.number)))
 
 
@@ -166,12 +169,14 @@ def _lateness_s(entry: Entry, unwrapped: Unwrapped) -> float:
 def _job(
     entry: Entry, unwrapped: Unwrapped, user: str | None, settings: Settings
 ) -> tuple[dict[str, object], list[str]]:
-    """The table for jobs.d, and what is to be known of its environment."""
+    """The table for jobs.d, and what is to be known of its environment. Raises ValueError."""
     environment, notes = _environment(entry)
     home = entry.environment.get("HOME") or (settings.home_of(user) if user else None)
     if home is None:
         notes.append(f"cron starts it in the home of {user or 'its user'}, not known here: it starts in /")
-    shell = entry.environment.get("SHELL", "/bin/sh")
+    elif not home.startswith("/"):
+        raise ValueError(f"HOME={home} is no absolute path, and cron starts nothing there")
+    shell = entry.environment.get("SHELL") or "/bin/sh"
     job = {
         "description": entry.description or None,
         **_command(unwrapped.command, entry.stdin, shell),
@@ -188,9 +193,11 @@ def _job(
 
 
 def _command(command: str, stdin: str | None, shell: str) -> dict[str, object]:
-    plain = argv(command) if stdin is None else None
-    if plain is not None:
+    posix = PurePosixPath(shell).name in _POSIX_SHELLS
+    if posix and stdin is None and (plain := argv(command)) is not None:
         return {"command": plain}
+    if stdin is not None and not posix:
+        raise ValueError(f"the text after its % needs a here-document, and SHELL={shell} may have none")
     if stdin is not None:
         command = f"exec <<'{_delimiter(stdin)}'\n{stdin}{_delimiter(stdin)}\n{command}"
     return {"shell": command} if shell == "/bin/sh" else {"command": [shell, "-c", command]}

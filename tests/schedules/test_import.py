@@ -191,6 +191,35 @@ def test_what_cron_would_not_run_so_is_refused_and_can_be_printed(line, reason):
     assert ["good"] == [line.schedule.job for line in found.lines]
 
 
+@pytest.mark.parametrize(
+    ("crontab", "reason"),
+    [
+        ("HOME=work\n0 1 * * * /opt/a\n", "HOME=work is no absolute path"),
+        ("SHELL=/usr/bin/fish\n0 1 * * * cat%one\n", "SHELL=/usr/bin/fish may have none"),
+        ("CRON_TZ=JST-9\n0 1 * * * /opt/a\n", "not a time zone: 'JST-9'"),
+        ("HOME=\x1b[2J\n0 1 * * * /opt/a\x1b[2J\n", "is no absolute path"),
+    ],
+)
+def test_what_a_setting_makes_impossible_is_refused(crontab, reason):
+    [refused] = became(crontab).refusals
+    assert reason in refused.reason
+    assert f"{refused.line}{refused.reason}".isprintable()
+
+
+@pytest.mark.parametrize(
+    ("shell", "command"),
+    [
+        ("/bin/bash", ["/opt/a", "b"]),
+        ('""', ["/opt/a", "b"]),
+        ("/usr/bin/python3", ["/usr/bin/python3", "-c", "/opt/a b"]),
+    ],
+)
+def test_a_shell_is_left_out_only_where_it_would_start_that_command(shell, command):
+    [line] = lines_of(f"SHELL={shell}\n0 1 * * * /opt/a b\n")
+
+    assert command == line.job["command"]
+
+
 def test_a_user_column_is_asked_for_and_asked_about():
     [refused] = became("0 1 * * * /opt/a\n0 2 * * * root /opt/b\n", system=True).refusals
     assert "'/opt/a' is not a user's name" in refused.reason
