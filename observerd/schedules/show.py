@@ -200,7 +200,7 @@ def _import_text(imported: Imported, now: datetime) -> str:
     if coming:
         notes.append(_CHOSEN[lines[0].schedule.like_cron])
     if notes:
-        blocks.append("notes\n" + "\n".join(f"  {note}" for note in notes))
+        blocks.append("notes\n" + "\n".join(f"  {one_line(note)}" for note in notes))
     return "\n\n".join(blocks)
 
 

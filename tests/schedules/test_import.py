@@ -417,3 +417,12 @@ def test_the_page_on_migration_shows_what_is_really_said(tmp_path, monkeypatch):
     assert [line for line in [*imported[1:], *notes] if line not in said] == []
     assert "$ observerd prove cron/schedules.toml" == proved[0]
     assert proved[1:] == show.prove(Path("cron/schedules.toml"), None, now).text.splitlines()
+
+
+def test_nothing_of_a_crontab_acts_on_the_terminal(tmp_path):
+    crontab = (
+        "MAILTO=a\x1b[2J@example.org,\x1b]0;x\nTZ=\x1b[2J\n# \x1b[2J\n0 1 * * * /opt/a\x1b[2J b\n\x1b[2J\n"
+    )
+    answer = imported_to(tmp_path, crontab)
+
+    assert all(line.isprintable() for line in answer.text.splitlines())
