@@ -257,6 +257,13 @@ def render(path: Path, out: Path | None, now: datetime) -> Answer:
             each.write_text(text)
     except OSError as error:
         raise NotPossible(f"{error.filename}: {error.strerror}", EX_CANTCREAT) from None
+    left = sorted(set(out.glob("schedules-[0-9]*.json")) - set(paths))
+    if left:
+        raise NotPossible(
+            f"{_some([str(each) for each in paths])} written; of an earlier rendering there is"
+            f" {_some([str(each) for each in left])} (deploy the others, then delete its stack and the file)",
+            EX_CANTCREAT,
+        )
     return Answer("\n".join(map(str, paths)))
 
 

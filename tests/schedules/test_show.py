@@ -171,6 +171,14 @@ def test_an_empty_file_makes_no_template(file):
     assert "nothing to compare" in show.prove(file, None, NOW).text
 
 
+def test_a_template_of_an_earlier_rendering_is_not_deployed_again_unseen(file, tmp_path):
+    """It would start its jobs a second time, or for ever."""
+    assert str(tmp_path / "schedules-1.json") == show.render(file, tmp_path, NOW).text
+    (tmp_path / "schedules-2.json").write_text("{}")
+    with pytest.raises(show.NotPossible, match=r"earlier rendering there is .*schedules-2\.json \(deploy"):
+        show.render(file, tmp_path, NOW)
+
+
 def test_a_proof_over_years_looks_at_all_of_them(file):
     [nightly] = [row.split() for row in show.prove(file, 3, NOW).text.splitlines() if "nightly" in row]
 
