@@ -81,6 +81,9 @@ LONG_POLL_S = 20
 FIRST_POLL_S = 1
 # Receives that fail are tried again after half a second at first, a minute at most.
 RETRY_S, RETRY_CAP_S = 0.5, 60.0
+# So long an idle worker stays for what is visible and not to be had. It spares the group a start every few
+# minutes; who is one of several, and none too many, leaves after it.
+STAY_S = 1_800.0
 # After KILL nothing but the kernel is waited for.
 KILL_WAIT_S = 10.0
 # So long before EC2 takes a Spot instance back, nothing runs on it any more: messages are given back by then.
@@ -157,6 +160,7 @@ class Consumer:
         self._replaced = False
         self._was_answered = False
         self._counting = False
+        self._counted_at = now
         self._looking_last = False
         self._looked = self._looked_last = False
         self._taken = 0
@@ -435,7 +439,9 @@ class Consumer:
         since = self.idle_since(now)
         if since is None or self.limits.idle_timeout_s is None or self._member.parked:
             return False
-        return now - since >= (0.0 if now >= self._old_at else self.limits.idle_timeout_s)
+        # Counting what waits, and staying for it, begins the idle time anew.
+        wait_s = 0.0 if now >= self._old_at else self.limits.idle_timeout_s
+        return now - max(since, self._counted_at) >= wait_s
 
     def _look_until(self) -> float:
         """What was sent before the give-up, the first look has found; who sent later has woken others."""
@@ -454,8 +460,9 @@ class Consumer:
 
     def _counted(self, waiting: int | None, now: float) -> Iterator[Order]:
         self._counting = False
-        if waiting:
-            self._busy_until = max(self._busy_until, now)  # The idle time begins anew.
+        since = self.idle_since(now)
+        if waiting and since is not None and now - since < STAY_S:
+            self._counted_at = now
         elif self.phase is Phase.RUNNING and self._may_give_up(now):
             yield self._member.give_up(Shrink.ALWAYS)
 

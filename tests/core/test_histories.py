@@ -389,6 +389,16 @@ HISTORIES = {
         (202, NONE, [Count(), Poll(1, 20)]),
         (203, EMPTY, [GiveUp()]),
     ),
+    "it stays so for half an hour, not for ever": (
+        LEAVER,
+        (0, TICK, [Poll(1, 1)]),
+        (1, NONE, [Poll(1, 20)]),
+        (1_800, NONE, [Count(), Poll(1, 20)]),
+        (1_800.5, Counted(3), []),
+        (1_820, NONE, [Poll(1, 20)]),
+        (1_901, NONE, [Count(), Poll(1, 20)]),
+        (1_902, Counted(3), [GiveUp()]),
+    ),
     "a count that is not answered keeps nobody": (
         LEAVER,
         (0, TICK, [Poll(1, 1)]),

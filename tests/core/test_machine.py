@@ -142,8 +142,8 @@ BY_HISTORY = {
     ),
     "leaves what waits behind running jobs to the alarms": (
         consumer,
-        "        if waiting:\n",
-        "        if waiting is ...:\n",
+        "        if waiting and",
+        "        if waiting is ... and",
         partial(play, "an idle worker stays for what waits behind running jobs"),
     ),
     "leaves though something came while it was counting": (
@@ -152,10 +152,16 @@ BY_HISTORY = {
         "else:",
         partial(play, "what came while it was counting keeps it"),
     ),
+    "stays for what waits for ever": (
+        consumer,
+        "if waiting and since is not None and now - since < STAY_S:",
+        "if waiting:",
+        partial(play, "it stays so for half an hour, not for ever"),
+    ),
     "stays when nobody says how many wait": (
         consumer,
-        "        if waiting:\n",
-        "        if waiting != 0:\n",
+        "        if waiting and",
+        "        if waiting != 0 and",
         partial(play, "a count that is not answered keeps nobody"),
     ),
     "gives up twice": (

@@ -51,6 +51,8 @@ LIMIT_S = 43_200
 # The template's hook waits 600 s: five heartbeats may fail.
 HOOK_S = 100
 SPOT_MARGIN_S = 20
+# How long what is visible keeps an idle worker.
+STAY_S = 1_800
 # How late metadata may tell of an attempt whose answer was lost.
 UNSURE_S = 600
 OUT_OF_SERVICE = {TargetState.STANDBY, TargetState.DETACHED, TargetState.WARMED}
@@ -93,6 +95,7 @@ class World(RuleBasedStateMachine):
         self.status = 0
         self.asked_to_give_up = False
         self.counting = self.found_empty = False
+        self.counted_at = start
         self.attempts = []
         self.unsure_until = start
         self.given_up = self.terminated = False
@@ -269,7 +272,8 @@ class World(RuleBasedStateMachine):
         assert self.limits.idle_timeout_s is not None
         assert not self.parked, "out of service is not idle"
         wait_s = 0.0 if self.now >= self.old_at else self.limits.idle_timeout_s
-        assert self.now - self.disturbed_at >= wait_s - EPSILON_S, "not idle for long enough"
+        idle_s = self.now - max(self.disturbed_at, self.counted_at)
+        assert idle_s >= wait_s - EPSILON_S, "not idle for long enough"
 
     def _check_exit(self, order):
         if order.reason == "abandoned":
@@ -381,8 +385,9 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.counting and not self.exit)
     @rule(waiting=st.sampled_from([0, 0, 0, None, 2]))
     def what_waits_is_counted(self, waiting):
-        self.counting, self.found_empty = False, not waiting
-        self.disturbed_at = self.now if waiting else self.disturbed_at
+        stays = bool(waiting) and self.now - self.disturbed_at < STAY_S
+        self.counting, self.found_empty = False, not stays
+        self.counted_at = self.now if stays else self.counted_at
         self.happens(Counted(waiting))
         self.found_empty = False
 
