@@ -37,6 +37,7 @@ class Emulator:
 
     def __init__(self, directory):
         self.directory, self._bin = directory, environment("aws")
+        self._deployed_s = 0
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._environment = {
             "PATH": f"{self._bin}:{os.environ['PATH']}",
@@ -105,11 +106,15 @@ class Emulator:
     def deploy_file(self, stack, path, **parameters):
         """`aws cloudformation deploy` of that very file; what it said."""
         overrides = [f"{key}={value}" for key, value in parameters.items()]
-        return self.aws(
+        # The CLI names a change set by the second in which it makes it.
+        _wait_until(lambda: int(time.time()) > self._deployed_s, 5)
+        done = self.aws(
             *("cloudformation", "deploy", "--stack-name", stack, "--template-file", str(path)),
             *("--no-fail-on-empty-changeset", "--capabilities", "CAPABILITY_IAM"),
             *("--parameter-overrides", *overrides),
-        ).stdout
+        )
+        self._deployed_s = int(time.time())
+        return done.stdout
 
     def outputs(self, stack):
         [found] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
