@@ -4,8 +4,10 @@ tests/fuzz/test_fuzz.py has Hypothesis make the bytes, a bounded part each time 
 `python -m tests.fuzz NAME` has atheris find them by the branches that they take, for as long as one likes.
 """
 
+import atexit
 import io
 import os
+import shutil
 import tempfile
 from datetime import UTC, date, datetime
 from functools import cache
@@ -67,6 +69,7 @@ def message(data):
 @cache
 def _etc():
     base = Path(tempfile.mkdtemp(prefix="observerd-fuzz-"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
     (base / "jobs.d").mkdir()
     return base
 
