@@ -34,7 +34,8 @@ SYSTEM_PACKAGES := systemd dbus systemd-container rpm dnf rpmlint iproute2 procp
 # promtool, a browser with letters to draw, shells and troff, for tests of what people and Prometheus are shown.
 TEST_PACKAGES := prometheus chromium fonts-dejavu-core bash zsh fish groff-base
 
-system-packages: PACKAGES := $(SYSTEM_PACKAGES)
+# Not `:=`: test-vm has others.
+system-packages: PACKAGES = $(SYSTEM_PACKAGES)
 test-packages: PACKAGES := $(TEST_PACKAGES)
 
 system-packages test-packages:
