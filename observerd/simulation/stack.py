@@ -44,6 +44,7 @@ class Stack:
     """How many metrics the alarms of observerd.yaml are billed for, with one schedule's Missed."""
     # packaging/systemd/observerd.service
     watchdog_s: float = 60.0
+    """Until it is killed: WatchdogSec and TimeoutAbortSec."""
     restart_s: float = 5.0
     starts_at_most: int = 5
     starts_within_s: float = 900.0

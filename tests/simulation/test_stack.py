@@ -61,7 +61,9 @@ SAYS = {
         for alarm in alarm_properties()
         for each in alarm.get("Metrics", [alarm])
     ),
-    "watchdog_s": lambda: setting("observerd.service", "WatchdogSec"),
+    "watchdog_s": lambda: (
+        setting("observerd.service", "WatchdogSec") + setting("observerd.service", "TimeoutAbortSec")
+    ),
     "restart_s": lambda: setting("observerd.service", "RestartSec"),
     "starts_at_most": lambda: setting("observerd.service", "StartLimitBurst"),
     "starts_within_s": lambda: setting("observerd.service", "StartLimitIntervalSec"),

@@ -163,7 +163,9 @@ def test_a_daemon_whose_poll_hangs_is_killed_and_restarted(worker, cloud):
     cloud.sqs.send_job("hello")
 
     cloud.wait_for_line("hello from observerd")
-    assert "Failed with result 'watchdog'." in worker.journal("observerd.service")
+    journal = worker.journal("observerd.service")
+    assert "Failed with result 'watchdog'." in journal
+    assert 'observerd/receiver.py", line' in journal, "where each thread stood"
 
 
 # ---- failing for good
