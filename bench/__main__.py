@@ -133,6 +133,7 @@ def keep(file: Path, name: str, measured: Mapping[str, Any]) -> None:
     parts = json.loads(file.read_text())["parts"] if file.exists() else {}
     parts[name] = measured
     in_order = {name: parts[name] for name in _parts(quick=True) if name in parts}
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"parts": in_order}, indent=1) + "\n")
 
 

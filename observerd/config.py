@@ -25,7 +25,6 @@ from cattrs import BaseConverter, ClassValidationError, ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 
 from observerd.core.job import JOB_NAME, Job
-from observerd.core.lines import one_line
 from observerd.keys import JOB_KEYS, Config, config_keys, key_of
 from observerd.kinds import JOB_VARIABLES, SECRET_NAME, Kind, shown
 
@@ -315,6 +314,8 @@ class _Reading:
         return str(file.relative_to(self.base))
 
     def fault(self, where: Path | str, key: str, what: str) -> None:
+        from observerd.core.lines import one_line  # noqa: PLC0415 only a fault needs it
+
         self.faults.append(one_line(f"{where}: {key}: {what}" if key else f"{where}: {what}"))
 
     def unknown(

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from observerd import kinds
-from observerd.core.job import TIMEOUT_LIMIT_S, VISIBILITY_LIMIT_S
-from observerd.core.settlement import BACKOFF_CAP_S
+from observerd.core.job import BACKOFF_CAP_S, TIMEOUT_LIMIT_S, VISIBILITY_LIMIT_S
 from observerd.kinds import Kind
 
 _TOPIC = "arn:aws:sns:eu-west-1:123456789012:alerts"

@@ -14,6 +14,8 @@ JOB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 VISIBILITY_LIMIT_S = 43_200.0
 TIMEOUT_LIMIT_S = VISIBILITY_LIMIT_S - 900.0
 
+# Also the longest that a backed-off message keeps its instance waiting: beyond that, waking anew is cheaper.
+BACKOFF_CAP_S = 900.0
 
 # What the ladder of a stop gives a job beyond its own grace before it goes on to KILL.
 GRACE_MARGIN_S = 5.0

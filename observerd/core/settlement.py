@@ -5,10 +5,7 @@ from enum import Enum
 
 from observerd.core.backoff import backoff_s
 from observerd.core.events import Outcome
-from observerd.core.job import Job
-
-# Also the longest that a backed-off message keeps its instance waiting: beyond that, waking anew is cheaper.
-BACKOFF_CAP_S = 900.0
+from observerd.core.job import BACKOFF_CAP_S, Job
 
 
 class Act(Enum):

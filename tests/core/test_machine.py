@@ -51,11 +51,6 @@ MUTANTS = {
         "        if self._member.parked:\n            return 0\n",
         "",
     ),
-    "starts what arrives out of service": (
-        consumer,
-        "elif self.phase is Phase.RUNNING and not self._member.parked:",
-        "elif self.phase is Phase.RUNNING:",
-    ),
     "protects an instance before its first poll": (
         membership,
         "        self._protect_at = inf\n        self._protects",
@@ -229,6 +224,12 @@ BY_HISTORY = {
         "return self._looked_last and now >= self._busy_until",
         "return self._looked_last",
         partial(play, "what failed in the last look is waited for"),
+    ),
+    "starts what arrives out of service": (
+        consumer,
+        "elif self.phase is Phase.RUNNING and not self._member.parked:",
+        "elif self.phase is Phase.RUNNING:",
+        partial(play, "out of service it takes nothing, lets its job go on, and serves again afterwards"),
     ),
     "starts what arrives while draining": (
         consumer,

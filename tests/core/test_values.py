@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observerd.core.backoff import backoff_s
-from observerd.core.events import Attribute, Cause, Message, Outcome, Report
+from observerd.core.events import Attribute, Cause, Exit, Message, Outcome, Released, Report, TimeUp
 from observerd.core.evidence import ATTRIBUTES_AT_MOST, MESSAGE_BYTES, RETRIED, clean, evidence, fitted
-from observerd.core.job import JOB_NAME, Job
+from observerd.core.job import BACKOFF_CAP_S, JOB_NAME, Job
 from observerd.core.request import BadMessage, read_request, run_id_of
 from observerd.core.run import Ended, Refusal, Run, environment, outcome_of, plan, reason_of
-from observerd.core.settlement import BACKOFF_CAP_S, Act, settlement
+from observerd.core.settlement import Act, settlement
 from observerd.core.units import duration_s, duration_text, size_bytes
 
 NOW = 1_795_456_800.0  # 2026-11-23T18:00:00Z
@@ -387,3 +387,11 @@ def test_sizes(text, size):
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match="not a size"):
         size_bytes(text)
+
+
+def test_events_are_equal_by_class_and_content_and_show_it():
+    assert Released() == Released()
+    assert TimeUp() != Released()
+    assert Exit(0, "idle") != Exit(0, "drained")
+    assert {Exit(0, "idle")} == {Exit(0, "idle")}
+    assert "Exit(status=0, reason='idle')" == repr(Exit(0, "idle"))
