@@ -47,7 +47,7 @@ class Image:
             path.chmod(0o755)  # observerd reads nothing that others may write, whatever the umask was.
         write(self.configuration / "observerd.toml", "# All that there is to say is in conf.d.\n")
         for name, text in jobs.items():
-            write(self.configuration / "jobs.d" / name, text)
+            write(self.configuration / "jobs.d" / name, text, 0o600)  # It has the keys of the emulated AWS.
 
 
 class Fleet:
