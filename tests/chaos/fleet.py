@@ -191,6 +191,7 @@ class Fleet:
         worker = self._victim()
         self._hurt(worker)
         worker.process.kill()
+        self._hurt(worker)  # In between a job may have ended: this process may have waited for a processor.
 
     def leave(self):
         """A stop, and soon another one that ends its jobs."""
@@ -207,6 +208,7 @@ class Fleet:
         jobs = _descendants(worker.process.pid)
         for pid in jobs:
             _send(pid, signal.SIGSTOP)
+        self._hurt(worker)  # As in kill.
         began_at = time.monotonic()
         self._in(VISIBILITY_S + 1.5, lambda: self._go_on(worker, jobs, began_at))
 
