@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,8 +53,10 @@ class Fleet:
         self._notary = Notary(self.ledger)
         self.random = random.Random(seed)
         self.kinds = {}
+        self.killed = {}
+        """When each was killed by us, by the worker's name."""
         self.hurt = {}
-        """When each life was hurt by us, by the worker's name."""
+        """When each was made to stand still."""
         self.still = defaultdict(list)
         """From when to when each was made to stand still."""
         self.deaf = defaultdict(list)
@@ -179,7 +182,7 @@ class Fleet:
         if worker.name in self._told_to_leave:
             # A second TERM may find nobody at home any more, when all is said and done.
             return status == 0 or (status == -signal.SIGTERM and worker.said("leaving"))
-        return status == -signal.SIGKILL and self.hurt[worker.name]
+        return status == -signal.SIGKILL and worker.name in self.killed
 
     # ---- what befalls it
 
@@ -189,9 +192,8 @@ class Fleet:
 
     def kill(self):
         worker = self._victim()
-        self._hurt(worker)
+        self.killed[worker.name] = time.monotonic()
         worker.process.kill()
-        self._hurt(worker)  # In between a job may have ended: this process may have waited for a processor.
 
     def leave(self):
         """A stop, and soon another one that ends its jobs."""
@@ -208,7 +210,7 @@ class Fleet:
         jobs = _descendants(worker.process.pid)
         for pid in jobs:
             _send(pid, signal.SIGSTOP)
-        self._hurt(worker)  # As in kill.
+        self._hurt(worker)  # In between a job may have ended: this process may have waited for a processor.
         began_at = time.monotonic()
         self._in(VISIBILITY_S + 1.5, lambda: self._go_on(worker, jobs, began_at))
 
@@ -298,13 +300,22 @@ class Fleet:
 
     def _victim(self):
         """A worker that nothing has befallen yet. The first one is spared, to see how it ages."""
-        eventually(self._at_work)
+        assert self.live(30.0, until=self._finds_work), "nobody is at work"
         fresh = [
             worker
             for worker in self._at_work()
-            if not self.hurt[worker.name] and worker.name not in self._told_to_leave
+            if not self.hurt[worker.name]
+            and worker.name not in self._told_to_leave
+            and worker.name not in self.killed
         ]
         return self.random.choice(fresh or self._at_work())
+
+    def _finds_work(self):
+        """Whether somebody is at work; if nobody is, and no work is left for them, there is more of it."""
+        at_work = self._at_work()
+        if not at_work and not self.sqs.bodies():
+            self.send(1)
+        return bool(at_work)
 
     def _at_work(self):
         """One that cannot even start its threads leaves at once, and systemd starts another."""
@@ -350,6 +361,7 @@ class Fleet:
             lives={
                 each.name: Life(
                     tuple(self.hurt[each.name]),
+                    self.killed.get(each.name, inf),
                     tuple(self.still[each.name]),
                     tuple(self.deaf[each.name]),
                     self._undeleted(each),

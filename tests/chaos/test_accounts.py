@@ -33,6 +33,7 @@ FAILED = {"Outcome": "failed", "Reason": "exit code 1"}
         {"records": RUN},
         {"records": [*RUN[:2], *AGAIN]},
         {"records": [*RUN, *AGAIN], "hurt_at": (2.5,)},
+        {"records": [*RUN, *AGAIN], "killed_at": 1.5},
         {"records": [*RUN, *AGAIN], "undeleted": ("m",)},
         {"records": [*RUN, *AGAIN], "deaf": ((1.5, 3.5),)},
         {"records": TWINS, "still": ((1.5, 2.5),)},
@@ -60,6 +61,7 @@ def test_what_is_as_promised_is_not_complained_of(facts):
         ({"records": TWINS, "still": ((-9.0, -5.0), (3.5, 4.0))}, "was alive"),
         ({"records": [*RUN, *AGAIN]}, "without a reason"),
         ({"records": [*RUN, *AGAIN], "hurt_at": (0.5,)}, "without a reason"),
+        ({"records": [*RUN, *AGAIN], "killed_at": 3.5}, "without a reason"),
     ],
 )
 def test_each_lie_is_found(facts, complaint):
