@@ -191,7 +191,8 @@ def _serve(
     _watch(metadata, inbox)
     gc.enable()
     try:
-        witnesses: tuple[Witness, ...] = (Journal(metrics), record, herald)
+        # Without a log group there is nobody to read the record.
+        witnesses: list[Witness] = [Journal(metrics), herald, *([record] if config.log_group else [])]
         leaving = service.run(Crew(receiver, heartbeat, leaver, reloader, runner), witnesses, board)
     finally:
         _leave_metrics(metrics, config)
