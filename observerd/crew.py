@@ -1,4 +1,4 @@
-"""The threads that wait on AWS so that the main thread need not: one order in, one event out."""
+"""The threads that wait so that the main thread need not: for AWS, one order in, one event out; for jobs."""
 
 import queue
 import threading
@@ -36,3 +36,26 @@ class Hand(Generic[OrderT]):
                 self._inbox.put(self._carry_out(self._orders.get()))
         except Exception as error:  # noqa: BLE001 the crew's last word
             self._inbox.put(CrewDied(self._thread.name, f"{type(error).__name__}: {error}"))
+
+
+class Pool:
+    """Carries out tasks side by side, on as many threads as there have been tasks at once.
+
+    concurrent.futures would wait at the exit for a task that hangs, and would keep one for which no thread
+    could be started.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+
+    def start(self, task: Callable[[], None]) -> None:
+        """Raises RuntimeError, and forgets the task, where it needs a thread and none is to be had."""
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._work, name="run", daemon=True).start()
+        self._tasks.put(task)
+
+    def _work(self) -> None:
+        while True:
+            self._tasks.get()()
+            self._idle.release()

@@ -30,6 +30,7 @@ from observerd.core.events import (
     Release,
     Reloaded,
     ReloadFailed,
+    Settling,
     SpotNoticed,
     StopRequested,
     TargetState,
@@ -60,6 +61,7 @@ class Journal:
         self._gave_up_before: GiveUpAnswer | None = None
         self._protected_before: ProtectAnswer | None = None
         self._jobs: dict[str, str] = {}
+        self._busy: set[str] = set()
 
     def event(self, event: Event, now: float) -> None:
         match event:
@@ -69,8 +71,8 @@ class Journal:
                 self._receive_failed(event, now)
             case Began():
                 self._began(event)
-            case Finished():
-                self._finished(event)
+            case Settling() | Finished():
+                self._ended(event)
             case Extended():
                 self._extended(event)
             case StopRequested(reason):
@@ -157,6 +159,7 @@ class Journal:
     def _began(self, event: Began) -> None:
         job = self._metrics.job(event.job)
         self._jobs[event.message.id] = job
+        self._busy.add(event.message.id)
         self._metrics.running.labels(job).inc()
         self._metrics.busy.inc()
         self._metrics.start_delay.labels(job).observe(max(0.0, event.start_delay_s))
@@ -170,11 +173,18 @@ class Journal:
         }
         log.info("run started", extra=facts)
 
-    def _finished(self, event: Finished) -> None:
-        job = self._metrics.job(event.report.job)
-        if self._jobs.pop(event.message.id, None) is not None:
-            self._metrics.running.labels(job).dec()
+    def _ended(self, event: Settling | Finished) -> None:
+        message_id = event.message.id
+        if message_id in self._busy:
+            self._busy.discard(message_id)
+            self._metrics.running.labels(self._jobs[message_id]).dec()
             self._metrics.busy.dec()
+        if isinstance(event, Finished):
+            self._finished(event)
+
+    def _finished(self, event: Finished) -> None:
+        self._jobs.pop(event.message.id, None)
+        job = self._metrics.job(event.report.job)
         self._metrics.ended(job, event.outcome, event.report)
         self._metrics.messages.labels(_fate(event)).inc()
         log.log(_level(event), "run ended", extra=_facts(event))

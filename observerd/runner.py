@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from observerd.bell import Bell
 from observerd.core.backoff import backoff_s
-from observerd.core.events import Began, Event, Finished, Message, Outcome, Report
+from observerd.core.events import Began, Event, Finished, Message, Outcome, Report, Settling
 from observerd.core.evidence import evidence, fitted
 from observerd.core.job import Job
 from observerd.core.run import Ended, Refusal, Run, outcome_of, plan, reason_of
@@ -96,6 +96,7 @@ class Runner:
             # On a machine that is short of time this thread may get its turn when others have the message.
             ended = Ended(cause=bell.cause) if bell.cause else self._executor.run(run, output.write, bell)
         finally:
+            self._tell(Settling(run.message))
             # While the lease is still held: the log of a deleted message must not be lost with this machine.
             delivery = output.close()
         outcome = outcome_of(ended, run.job)

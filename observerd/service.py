@@ -5,10 +5,10 @@ import logging
 import math
 import queue
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from observerd import signals
@@ -44,7 +44,7 @@ from observerd.core.events import (
     TimeUp,
 )
 from observerd.core.units import duration_text
-from observerd.crew import Hand
+from observerd.crew import Hand, Pool
 from observerd.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ class Service:
         self._polled_at: float | None = None
         self._extensions = _Unanswered()
         self._held_until = -math.inf
+        self._runs = Pool()
         self._is_ready = False
         self._status = ""
 
@@ -140,29 +141,36 @@ class Service:
         """Blocks until the consumer orders to leave; says why. Every witness is told of all that happens, the
         board what is true after it."""
         while True:
-            event = self._next_event()
-            now = time.monotonic()
-            for witness in witnesses:
-                witness.event(event, now)
-            self._note(event, crew)
-            for order in self._consumer.on(event, now):
-                for witness in witnesses:
-                    witness.order(order)
-                if isinstance(order, Exit):
-                    # For what is still to be sent: log lines, notices, the end of the lifecycle hook.
-                    self._notifier.alive(STOP_EXTENSION_S)
-                    return order
-                self._perform(order, crew)
+            events = self._next_events()
+            for event in events:
+                now = time.monotonic()
+                for order in self._orders(event, now, crew, witnesses):
+                    if isinstance(order, Exit):
+                        # For what is still to be sent: log lines, notices, the end of the lifecycle hook.
+                        self._notifier.alive(STOP_EXTENSION_S)
+                        return order
+                    self._perform(order, crew)
+                board.note(event, now)
             self._hold(now, crew.runner)
-            self._report(event, now)
-            board.show(event, self._consumer, now, self._overdue_at())
+            self._report(events, now)
+            board.show(self._consumer, now, self._overdue_at())
 
-    def _next_event(self) -> Event:
-        """What happened next, or TimeUp when a deadline came first."""
+    def _next_events(self) -> list[Event]:
+        """What has happened, as soon as there is anything, or TimeUp when a deadline came first."""
         try:
-            return self._inbox.get(timeout=self._patience_s())
+            first = self._inbox.get(timeout=self._patience_s())
         except queue.Empty:
-            return TimeUp()
+            return [TimeUp()]
+        return [first, *(self._inbox.get_nowait() for _ in range(self._inbox.qsize()))]
+
+    def _orders(self, event: Event, now: float, crew: Crew, witnesses: Sequence[Witness]) -> Iterator[Order]:
+        for witness in witnesses:
+            witness.event(event, now)
+        self._note(event, crew)
+        for order in self._consumer.on(event, now):
+            for witness in witnesses:
+                witness.order(order)
+            yield order
 
     def _patience_s(self) -> float | None:
         """None: for as long as it takes."""
@@ -242,9 +250,7 @@ class Service:
     def _carry(self, message: Message, life: Callable[[Message, Bell], Finished]) -> None:
         try:
             bell = self._bells[message.id] = Bell()
-            threading.Thread(
-                target=self._live, args=(message, bell, life), name=f"run-{message.id}", daemon=True
-            ).start()
+            self._runs.start(partial(self._live, message, bell, life))
         except (OSError, RuntimeError) as error:
             # No descriptor or no thread to be had: the message comes back when its visibility timeout ends.
             back_in_s = self._consumer.limits.visibility_timeout_s
@@ -260,12 +266,13 @@ class Service:
         finally:
             self._inbox.put(finished)
 
-    def _report(self, event: Event, now: float) -> None:
+    def _report(self, events: Sequence[Event], now: float) -> None:
         status, was_ready = status_line(self._consumer, self._queue_name, now), self._is_ready
-        self._is_ready = self._is_ready or isinstance(event, Received)
-        if self._is_ready and (not was_ready or isinstance(event, Reloaded | ReloadFailed)):
+        heard = {type(event) for event in events}
+        self._is_ready = self._is_ready or Received in heard
+        if self._is_ready and (not was_ready or heard & {Reloaded, ReloadFailed}):
             self._notifier.ready(status)
-        elif self._is_leaving() and isinstance(event, StopRequested):
+        elif self._is_leaving() and StopRequested in heard:
             self._notifier.stopping(status)
         elif status != self._status:
             self._notifier.status(status)
@@ -280,7 +287,8 @@ class Service:
 
 def status_line(consumer: Consumer, queue_name: str, now: float) -> str:
     """One line for `systemctl status`: what it is doing, how full it is, on which queue."""
-    busy = f"{len(consumer.running)}/{consumer.limits.slots} slots busy, queue {queue_name}"
+    settling = f", {len(consumer.settling)} to be settled" if consumer.settling else ""
+    busy = f"{consumer.busy}/{consumer.limits.slots} slots busy{settling}, queue {queue_name}"
     if consumer.phase is not Phase.RUNNING:
         return f"{consumer.phase.name.lower()}, {busy}"
     if consumer.parked:

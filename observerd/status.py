@@ -11,7 +11,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from observerd.core.consumer import Consumer, Phase
-from observerd.core.events import Began, Event, Finished, Outcome, Received, ReceiveFailed, Reloaded
+from observerd.core.events import Began, Event, Finished, Outcome, Received, ReceiveFailed, Reloaded, Settling
 from observerd.core.job import Job
 
 # How much is remembered: a screen or two of runs, and a row of bars for each job.
@@ -84,6 +84,8 @@ class Status:
     slots: int = 1
     running: tuple[InProgress, ...] = ()
     """Oldest first."""
+    settling: int = 0
+    """How many jobs have ended of which SQS is still to be told."""
     recent: tuple[Past, ...] = ()
     """Newest first."""
     histories: Mapping[str, History] = field(default_factory=lambda: MappingProxyType({}))
@@ -121,8 +123,8 @@ class Board:
         self._fault: str | None = None
         self.status = self._made(consumer, now, None)
 
-    def show(self, event: Event, consumer: Consumer, now: float, overdue_at: float | None) -> None:
-        """Publish what is true after event."""
+    def note(self, event: Event, now: float) -> None:
+        """Take in what happened. Nobody is shown it before show()."""
         match event:
             case Received():
                 self._received_at, self._fault = now, None
@@ -130,10 +132,15 @@ class Board:
                 self._fault = detail
             case Began():
                 self._running[event.message.id] = _in_progress(event, now)
+            case Settling(message):
+                self._running.pop(message.id, None)
             case Finished():
                 self._ended(event, now)
             case Reloaded(jobs):
                 self.jobs = jobs
+
+    def show(self, consumer: Consumer, now: float, overdue_at: float | None) -> None:
+        """Publish what is true now."""
         self.status = self._made(consumer, now, overdue_at)
 
     def _ended(self, event: Finished, now: float) -> None:
@@ -164,6 +171,7 @@ class Board:
             jobs=self.jobs,
             slots=consumer.limits.slots,
             running=tuple(self._running.values()),
+            settling=len(consumer.settling),
             recent=tuple(self._recent),
             histories=self._histories,
             idle_since=consumer.idle_since(now),

@@ -21,6 +21,7 @@ from observerd.core.events import (
     ReceiveFailed,
     ReceiveFault,
     Report,
+    Settling,
 )
 from observerd.journal import Journal
 from observerd.logs import JsonFormatter, TextFormatter
@@ -60,9 +61,13 @@ def test_an_outage_is_logged_at_its_start_and_at_its_end(journal, caplog):
     assert (5.0, 3) == (caplog.records[1].outage_s, caplog.records[1].failures)
 
 
-def test_a_run_in_progress_is_counted_until_it_ends(journal, metrics):
+@pytest.mark.parametrize("crashed", [False, True])
+def test_a_run_in_progress_is_counted_until_it_ends(crashed, journal, metrics):
     journal.event(Began(MESSAGE, "feed", "run", "stream", 1.5, 0.0), 0.0)
     assert 1 == value(metrics, "job_running", job_name="feed") == value(metrics, "job_slots_busy")
+    if not crashed:
+        journal.event(Settling(MESSAGE), 0.0)
+        assert 0 == value(metrics, "job_running", job_name="feed") == value(metrics, "job_slots_busy")
 
     report = Report("feed", "run", duration_s=2.0, settled="deleted", lines=9, lines_dropped=7)
     journal.event(Finished(MESSAGE, Outcome.SUCCEEDED, deleted=True, report=report), 0.0)

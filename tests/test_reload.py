@@ -140,7 +140,8 @@ def test_metrics_know_the_new_jobs_and_that_the_last_reload_failed(metrics):
 def test_the_status_shows_the_new_jobs():
     consumer = Consumer(Limits(), 0.0)
     board = Board({}, consumer, 0.0)
-    board.show(NEW, consumer, 1.0, None)
+    board.note(NEW, 1.0)
+    board.show(consumer, 1.0, None)
 
     assert NEW.jobs == board.status.jobs
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from observerd.bell import Bell
-from observerd.core.events import Began, Cause, Outcome
+from observerd.core.events import Began, Cause, Outcome, Settling
 from observerd.core.job import Job
 from observerd.executors.direct import DirectExecutor
 from observerd.runner import Runner
@@ -160,9 +160,10 @@ def test_a_job_runs_as_its_user_and_with_the_users_groups_and_home(rig):
 def test_the_start_is_told_before_the_end(rig):
     rig.live(job="good")
 
-    (began,) = rig.events
+    began, settling = rig.events
     assert isinstance(began, Began)
     assert "good" == began.job
+    assert Settling(began.message) == settling
 
 
 def test_a_failure_with_attempts_left_comes_back_after_the_backoff(rig):

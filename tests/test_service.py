@@ -1,6 +1,7 @@
 """The main thread's loop: what it shows and tells systemd after each event, and what it survives."""
 
 import queue
+import threading
 import time
 from types import SimpleNamespace
 
@@ -20,20 +21,33 @@ from observerd.core.events import (
     Received,
     ReceiveFailed,
     ReceiveFault,
+    Settling,
     StopRequested,
     TimeUp,
 )
+from observerd.crew import Pool
 from observerd.service import EXTENSION_LIMIT_S, LATE_S, POLL_LIMIT_S, Crew, Service, status_line
 from observerd.systemd import Notifier
+from tests.support import eventually
 
 MESSAGE = Message("m-1", "handle", "{}")
 
 
 class Shown(list):
-    """A board that keeps all that it was shown: (event, when something must have happened by)."""
+    """A board that keeps all that it was shown: (the last event, when something must have happened by)."""
 
-    def show(self, event, _, now, overdue_at):
-        self.append((event, None if overdue_at is None else overdue_at - now))
+    def note(self, event, _):
+        self.event = event
+
+    def show(self, _, now, overdue_at):
+        self.append((self.event, None if overdue_at is None else overdue_at - now))
+
+
+class OneByOne(queue.Queue):
+    """An inbox in which nothing has come yet when one thing has been taken."""
+
+    def qsize(self):
+        return 0
 
 
 class Heard(Notifier):
@@ -47,9 +61,9 @@ class Heard(Notifier):
         self.said.append(text.split("\n"))
 
 
-def served(*events, notifier=None, **limits):
+def served(*events, inbox=None, notifier=None, **limits):
     """What is shown when these happen, one after the other, and then a stop and the end of the poll."""
-    inbox, orders = queue.SimpleQueue(), []
+    inbox, orders = inbox or OneByOne(), []
     consumer = Consumer(Limits(**{"idle_timeout_s": None, **limits}), 0.0)
     service = Service(consumer, inbox, notifier or Notifier({}), "jobs")
     crew = _crew(orders)
@@ -74,6 +88,16 @@ def test_while_a_poll_is_on_its_way_its_answer_is_waited_for():
     assert isinstance(event, Received)
     assert 2 == sum(isinstance(order, Poll) for order in orders)
     assert POLL_LIMIT_S == pytest.approx(in_s, abs=10)
+
+
+def test_all_that_has_come_is_taken_in_one_go():
+    """A burst of short jobs is written down event by event, and shown once."""
+    notifier = Heard()
+    shown, orders = served(Received(), Received(), inbox=queue.SimpleQueue(), notifier=notifier)
+
+    assert [] == shown, "the last event ends the service"
+    assert 3 == sum(isinstance(order, Poll) for order in orders)
+    assert [["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=90000000"]] == notifier.said
 
 
 def test_what_the_consumer_means_to_do_must_not_be_long_overdue():
@@ -124,7 +148,7 @@ def test_a_heartbeat_that_hangs_starves_the_watchdog_and_one_that_gets_on_does_n
     ("missing", "error"),
     [
         ("observerd.service.Bell", OSError(24, "Too many open files")),
-        ("observerd.service.threading.Thread", RuntimeError("can't start new thread")),
+        ("observerd.crew.threading.Thread", RuntimeError("can't start new thread")),
     ],
 )
 def test_a_message_that_cannot_be_carried_is_finished_and_the_service_goes_on(missing, error, monkeypatch):
@@ -151,6 +175,7 @@ def test_a_message_that_cannot_be_carried_is_finished_and_the_service_goes_on(mi
         ([], "idle"),
         ([Received()], "idle for 58s"),
         ([Received((MESSAGE,))], "running"),
+        ([Received((MESSAGE,)), Settling(MESSAGE)], "running"),
         ([Received((MESSAGE,)), Finished(MESSAGE, Outcome.SUCCEEDED, deleted=True)], "idle"),
         ([Received(), ReceiveFailed(ReceiveFault.UNREACHABLE, "refused")], "waiting for SQS"),
     ],
@@ -161,3 +186,30 @@ def test_systemctl_status_tells_what_it_does(events, text):
         consumer.on(event, float(at))
 
     assert text == status_line(consumer, "jobs", 60.0).partition(",")[0]
+
+
+def test_a_pool_starts_a_thread_only_where_none_is_idle():
+    pool, doors, threads = Pool(), queue.SimpleQueue(), queue.SimpleQueue()
+
+    def task():
+        threads.put(threading.get_ident())
+        doors.get(timeout=30)
+
+    seen = []
+    for at_once in (3, 2):
+        for _ in range(at_once):
+            pool.start(task)
+        seen.append({threads.get(timeout=30) for _ in range(at_once)})
+        assert at_once == len(seen[-1]), "side by side"
+        for _ in range(at_once):
+            doors.put(None)
+        eventually(lambda: pool._idle._value == 3)
+    assert seen[1] < seen[0]
+
+
+def test_a_slot_is_free_when_its_job_has_ended():
+    consumer = Consumer(Limits(slots=2), 0.0)
+    for event in (TimeUp(), Received((MESSAGE,)), Settling(MESSAGE)):
+        consumer.on(event, 1.0)
+
+    assert "running, 0/2 slots busy, 1 to be settled, queue jobs" == status_line(consumer, "jobs", 1.0)

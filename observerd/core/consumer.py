@@ -7,7 +7,8 @@ says when it wants to be told TimeUp. It keeps these promises, whatever happens 
   runs here. A second delivery is neither started nor released: releasing it would show the first to others.
 * SQS does not say when a lease began: at some moment of the poll. It counts from the poll's order, so that
   after a standstill nothing is started, or released, that others have been given meanwhile.
-* At most `slots` messages run. A poll asks for no more than the free slots, so none waits behind another.
+* At most `slots` jobs run. A poll asks for no more than the free slots, so no message waits behind another.
+  A job that has ended frees its slot before SQS is told of it; at most `slots` messages wait for that.
 * One poll is on its way at a time, and none is ordered after a stop. A poll is never aborted: SQS would
   hide what it was about to answer for the whole visibility timeout. What arrives late is released.
 * Leaving for idleness is decided between two polls, so no message can be on its way to us.
@@ -63,6 +64,7 @@ from observerd.core.events import (
     Reloaded,
     ReloadFailed,
     ReloadRequested,
+    Settling,
     Shrink,
     SpotNoticed,
     Start,
@@ -81,6 +83,8 @@ LONG_POLL_S = 20
 FIRST_POLL_S = 1
 # Receives that fail are tried again after half a second at first, a minute at most.
 RETRY_S, RETRY_CAP_S = 0.5, 60.0
+# Jobs so short that a poll for each would cost more than they do are asked for together.
+APART_S = 0.02
 # So long an idle worker stays for what is visible and not to be had. It spares the group a start every few
 # minutes; who is one of several, and none too many, leaves after it.
 STAY_S = 1_800.0
@@ -140,6 +144,9 @@ class Consumer:
         self.limits = limits
         self.phase = Phase.RUNNING
         self.running: dict[str, Message] = {}
+        """Every message that is held, by id."""
+        self.settling: set[str] = set()
+        """Those of them whose job has ended."""
         self.polling = False
         self.releasing = False
         self.leases = Leases(limits.visibility_timeout_s)
@@ -148,7 +155,9 @@ class Consumer:
         self._status, self._reason = EX_OK, "drained"
         self._deadline = now
         self._polls_answered = 0
-        self._polled_at = now
+        self._polled_at = self._answered_at = now
+        self._asked_for = 0
+        self._was_full = False
         self._receive_failures = 0
         self._retry_at = now
         self._idle_since: float | None = None
@@ -186,6 +195,11 @@ class Consumer:
         return None if now < since else since
 
     @property
+    def busy(self) -> int:
+        """How many slots are taken."""
+        return len(self.running) - len(self.settling)
+
+    @property
     def unanswered(self) -> bool:
         """Whether the last receive failed."""
         return self._receive_failures > 0
@@ -213,8 +227,8 @@ class Consumer:
                 yield from self._received(messages, now)
             case ReceiveFailed(fault):
                 self._receive_failed(fault, now)
-            case Finished():
-                self._finished(event, now)
+            case Settling() | Finished():
+                self._ended(event, now)
             case Extended(asked_at, kept, refused, unanswered):
                 self.leases.answered(kept, asked_at)
                 self.leases.unanswered(unanswered, now)
@@ -271,7 +285,7 @@ class Consumer:
         self._looked_last = self._looking_last and not messages
         if self._idle_since is None and not self.running:
             self._idle_since = now
-        late = []
+        late, taken = [], self._taken
         for each in messages:
             # Looked up anew for each: one answer may hold the same message twice.
             if each.id in self.running:
@@ -286,6 +300,7 @@ class Consumer:
         if late:
             self.releasing = True
             yield Release(tuple(late))
+        self._answered_at, self._was_full = now, self._taken - taken == self._asked_for
 
     def _take(self, message: Message, now: float) -> Order:
         self._idle_since = None
@@ -310,8 +325,16 @@ class Consumer:
         """It comes back by itself, and nobody would be woken for it."""
         self._busy_until = max(self._busy_until, now + self.limits.visibility_timeout_s)
 
+    def _ended(self, event: Settling | Finished, now: float) -> None:
+        """The job has; Finished says that SQS has been told, too."""
+        if isinstance(event, Settling):
+            self.settling.add(event.message.id)
+        else:
+            self._finished(event, now)
+
     def _finished(self, event: Finished, now: float) -> None:
         del self.running[event.message.id]
+        self.settling.discard(event.message.id)
         self.leases.drop(event.message.id)
         self._undeleted.discard(event.message.id)
         self._told_to_stop.discard(event.message.id)
@@ -467,13 +490,20 @@ class Consumer:
             yield self._member.give_up(Shrink.ALWAYS)
 
     def _poll(self, now: float) -> list[Order]:
-        if now < self._retry_at or not self._wanted():
+        if not self._wanted() or now < self._poll_at():
             return []
         self.polling = True
         self._polled_at = now
         # A job that runs may hide the next message of its FIFO group, so the last look comes after it.
         self._looking_last = self.given_up and not self.running
-        return [Poll(self._wanted(), self._wait_s())]
+        self._asked_for = self._wanted()
+        return [Poll(self._asked_for, self._wait_s())]
+
+    def _poll_at(self) -> float:
+        """At once; soon after a poll that filled all the room there was, when no more can be asked for."""
+        most = min(self.limits.slots, self.limits.receive_at_most)
+        apart_s = APART_S if self._was_full and self._wanted() < most else 0.0
+        return max(self._retry_at, self._answered_at + apart_s)
 
     def _wait_s(self) -> int:
         if not self._polls_answered:
@@ -493,7 +523,8 @@ class Consumer:
             return 0
         if self.limits.once:
             return 0 if self._taken else 1
-        return min(self.limits.slots - len(self.running), self.limits.receive_at_most)
+        slots = self.limits.slots
+        return min(slots - self.busy, 2 * slots - len(self.running), self.limits.receive_at_most)
 
     def _exit(self, status: int, reason: str) -> Order:
         self.phase = Phase.STOPPED
@@ -509,4 +540,4 @@ class Consumer:
             if self._replaced and self.limits.hooked:
                 yield self._member.give_up_at()
         elif not self.polling and self._wanted():
-            yield self._retry_at
+            yield self._poll_at()

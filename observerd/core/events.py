@@ -167,6 +167,13 @@ class Began(_Value):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Settling(_Value):
+    """A job has ended, so its slot is free; SQS is still to be told what becomes of the message."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Report(_Value):
     """What there is to say of a message's life here, for people. Times in seconds."""
 
@@ -197,7 +204,7 @@ class Report(_Value):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Finished(_Value):
-    """A message's life here ended; its slot is free."""
+    """A message's life here ended."""
 
     message: Message
     outcome: Outcome
@@ -327,6 +334,7 @@ Event = (
     | ReceiveFailed
     | Released
     | Began
+    | Settling
     | Finished
     | Extended
     | StopRequested

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from observerd.core.backoff import backoff_s
-from observerd.core.events import Attribute, Began, Cause, Event, Finished, Message, Outcome, Report
+from observerd.core.events import (
+    Attribute,
+    Began,
+    Cause,
+    Event,
+    Finished,
+    Message,
+    Outcome,
+    Report,
+    Settling,
+)
 from observerd.core.evidence import evidence, fitted
 from observerd.core.job import Job
 from observerd.core.run import Ended, Refusal, Run, outcome_of, plan, reason_of
@@ -50,7 +60,7 @@ class Surroundings:
 
 
 class Life:
-    """From received to settled. tell gets Began and, unless it is orphaned, Finished."""
+    """From received to settled. tell gets Began and, unless it is orphaned, Settling and Finished."""
 
     def __init__(
         self, world: Surroundings, wire: Wire, holder: str, message: Message, tell: Callable[[Event], None]
@@ -148,6 +158,8 @@ class Life:
         ended = Ended(code, 15 if told else None, cause=self._cause, timed_out=self._timed_out)
         how = "told to end" if told else ("succeeded" if code == 0 else "failed")
         self._world.books.ended(self.message.id, self._holder, how)
+        if not self._abandoned:
+            self._tell(Settling(self.message))
         outcome = outcome_of(ended, run.job)
         reason = None if outcome is Outcome.SUCCEEDED else reason_of(ended, run.job)
         report = Report(

@@ -48,7 +48,7 @@ def report(status: Status, about: About, now: float, wall: float) -> dict[str, A
         "ready": status.is_ready,
         "healthy": status.is_healthy(now),
         "fault": status.fault,
-        "slots": {"total": status.slots, "busy": len(status.running)},
+        "slots": {"total": status.slots, "busy": len(status.running), "settling": status.settling},
         "idle": _idle(status, clock),
         "running": [_in_progress(each, status, about, clock) for each in status.running],
         "jobs": [_job(status.jobs[name], running[name], status, clock) for name in sorted(status.jobs)],

@@ -33,13 +33,30 @@ MUTANTS = {
     "polls while it polls": (consumer, "        self.polling = True\n", "        self.polling = False\n"),
     "asks for more than the free slots": (
         consumer,
-        "min(self.limits.slots - len(self.running), self.limits.receive_at_most)",
-        "min(self.limits.slots, self.limits.receive_at_most)",
+        "min(slots - self.busy, 2 * slots",
+        "min(slots, 2 * slots",
     ),
+    "takes more than can be settled": (consumer, "2 * slots - len(self.running), ", ""),
+    "counts a job that has ended as running": (
+        consumer,
+        "return len(self.running) - len(self.settling)",
+        "return len(self.running)",
+    ),
+    "takes a settled message's slot for free": (
+        consumer,
+        "        self.settling.discard(event.message.id)\n",
+        "",
+    ),
+    "leaves a slot free for ever": (
+        consumer,
+        "            yield self._poll_at()\n",
+        "            yield None\n",
+    ),
+    "leaves a slot free for long": (consumer, "APART_S = 0.02\n", "APART_S = 0.03\n"),
     "asks a FIFO queue for a batch": (
         consumer,
-        "min(self.limits.slots - len(self.running), self.limits.receive_at_most)",
-        "self.limits.slots - len(self.running)",
+        "len(self.running), self.limits.receive_at_most)",
+        "len(self.running))",
     ),
     "takes a running job for idleness": (
         consumer,

@@ -38,6 +38,7 @@ from observerd.core.events import (
     ReceiveFault,
     Release,
     Released,
+    Settling,
     Shrink,
     SpotNoticed,
     Start,
@@ -57,6 +58,8 @@ STAY_S = 1_800
 UNSURE_S = 600
 OUT_OF_SERVICE = {TargetState.STANDBY, TargetState.DETACHED, TargetState.WARMED}
 EPSILON_S = 1e-6
+# How long a free slot may wait for others, to be asked for together.
+APART_S = 0.02
 
 LIMITS = st.builds(
     real.Limits,
@@ -85,8 +88,9 @@ class World(RuleBasedStateMachine):
         self.consumer = self.consumer_module.Consumer(limits, start)
         self.running, self.taken_at, self.expires_at = {}, {}, {}
         self.ended = {}
+        self.settling = set()
         self.undeleted = set()
-        self.poll = None
+        self.poll, self.failing = None, False
         self.asked_at = start
         self.extends = []
         self.asked_extension = {}
@@ -127,6 +131,13 @@ class World(RuleBasedStateMachine):
         wake_at = self.consumer.wake_at()
         assert wake_at is None or not self.exit
         assert wake_at is None or wake_at > self.now, "TimeUp would come again at once"
+        if self.has_room_that_nobody_asks_for():
+            assert wake_at is not None, "a slot stays free for ever"
+            assert wake_at <= self.answered_at + APART_S, "a slot stays free for long"
+
+    def has_room_that_nobody_asks_for(self):
+        asked = self.exit or self.stopping or self.poll or (self.limits.once and self.count)
+        return not (asked or self.parked or self.failing) and self.room > 0
 
     def _account(self, event, orders, before):
         """Every message received is started, ignored or released; which one is not the consumer's choice."""
@@ -155,6 +166,15 @@ class World(RuleBasedStateMachine):
     @property
     def is_unsure(self):
         return self.now < self.unsure_until
+
+    @property
+    def busy(self):
+        return len(self.running) - len(self.settling)
+
+    @property
+    def room(self):
+        unsettled = 2 * self.limits.slots - len(self.running)
+        return min(self.limits.slots - self.busy, unsettled, self.limits.receive_at_most)
 
     @property
     def parked(self):
@@ -234,13 +254,14 @@ class World(RuleBasedStateMachine):
         self.taken_at[message.id] = self.now
         self.expires_at[message.id] = self.asked_at + self.limits.visibility_timeout_s
         self.ended[message.id] = []
-        assert len(self.running) <= self.limits.slots, "more running than slots"
+        assert self.busy <= self.limits.slots, "more running than slots"
+        assert len(self.running) <= 2 * self.limits.slots, "more held than can be settled"
 
     def _check_poll(self, poll):
         assert self.poll is None, "one poll at a time"
         assert not self.stopping, "no poll after a stop"
         assert not self.parked, "no poll out of service"
-        assert 1 <= poll.at_most <= min(self.limits.slots - len(self.running), self.limits.receive_at_most)
+        assert 1 <= poll.at_most <= self.room
         assert 1 <= poll.wait_s <= 20
         if self.given_up:
             assert poll.wait_s == 20, "the last look is a full one"
@@ -336,27 +357,35 @@ class World(RuleBasedStateMachine):
     def _look(self, messages):
         self.looked = self.looked or self.poll_after_give_up
         self.looked_last = self.poll_after_give_up and not messages
-        self.poll = None
-        self.answered_at = self.now if self.answered_at is None else self.answered_at
+        self.poll, self.failing = None, False
+        self.answered_at = self.now
 
     @precondition(lambda self: self.poll and not self.exit)
     @rule(
         fault=st.sampled_from([*[ReceiveFault.UNREACHABLE] * 8, ReceiveFault.THROTTLED, ReceiveFault.DENIED])
     )
     def receiving_fails(self, fault):
-        self.poll = None
-        self.answered_at = self.now if self.answered_at is None else self.answered_at
+        self.poll, self.failing = None, True
+        self.answered_at = self.now
         hidden_s = self.limits.visibility_timeout_s if fault is ReceiveFault.UNREACHABLE else 0.0
         self.disturbed_at = max(self.disturbed_at, self.now + hidden_s)
         if fault is ReceiveFault.DENIED:
             self.stopping, self.status = True, 78
         self.happens(ReceiveFailed(fault, "planned"))
 
+    @precondition(lambda self: self.running and self.busy and not self.exit)
+    @rule(data=st.data())
+    def a_job_ends(self, data):
+        message_id = data.draw(st.sampled_from(sorted(self.running.keys() - self.settling)))
+        self.settling.add(message_id)
+        self.happens(Settling(self.running[message_id]))
+
     @precondition(lambda self: self.running and not self.exit)
     @rule(data=st.data(), outcome=st.sampled_from(Outcome), back_in_s=st.sampled_from([None, 0.0, 60.0]))
     def a_run_ends(self, data, outcome, back_in_s):
         message = self.running.pop(data.draw(st.sampled_from(sorted(self.running))))
         deleted = data.draw(st.booleans())
+        self.settling.discard(message.id)
         self.undeleted.discard(message.id)
         if outcome is Outcome.SUCCEEDED and not deleted:
             self.undeleted.add(message.id)

@@ -22,6 +22,7 @@ from observerd.core.events import (
     ReceiveFailed,
     ReceiveFault,
     Report,
+    Settling,
     StopRequested,
     TimeUp,
 )
@@ -303,7 +304,8 @@ class Told:
     def tell(self, event, overdue_at=None):
         self.at += 1.0
         self.consumer.on(event, self.at)
-        self.board.show(event, self.consumer, self.at, overdue_at)
+        self.board.note(event, self.at)
+        self.board.show(self.consumer, self.at, overdue_at)
         return self.board.status
 
     def run(self, outcome=Outcome.SUCCEEDED, **report):
@@ -355,8 +357,12 @@ def test_a_run_is_in_progress_from_its_begin_to_its_end():
     assert (State.RUNNING, ["feed"]) == (running.state, [run.job for run in running.running])
     assert running.lease_until is not None
 
+    settling = told.tell(Settling(MESSAGE))
+    assert (State.RUNNING, (), 1) == (settling.state, settling.running, settling.settling)
+
     ended = told.tell(Finished(MESSAGE, Outcome.SUCCEEDED, deleted=True, report=Report(job="feed")))
     assert ((), "feed", None) == (ended.running, ended.recent[0].job, ended.lease_until)
+    assert 0 == ended.settling
 
 
 def test_what_was_read_once_never_changes():
@@ -407,4 +413,4 @@ def test_a_stop_is_a_drain_and_then_a_stop():
 def test_the_json_is_json():
     told = json.loads(ask(site(busy_night())[0], "/api/v1/status").body)
 
-    assert ("running", {"total": 4, "busy": 2}) == (told["state"], told["slots"])
+    assert ("running", {"total": 4, "busy": 2, "settling": 0}) == (told["state"], told["slots"])
