@@ -6,6 +6,8 @@ boto3 brings its S3 transfer manager, a quarter of the time until then. The othe
 same session.
 """
 
+import gzip
+import json
 import os
 import re
 import threading
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 import botocore.session
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError
+from botocore.loaders import JSONFileLoader
 from botocore.parsers import ResponseParserError
 
 from observerd import __version__
@@ -118,7 +121,7 @@ class Account:
 
     def __init__(self, region: str | None, observer: "Observer | None" = None) -> None:
         with _setting_up():
-            self._core = botocore.session.get_session()
+            self._core = _session()
             known = region or os.environ.get("AWS_REGION") or self._core.get_config_variable("region")
         if not known:
             raise Unusable("region: not known (give --region, or set AWS_REGION)")
@@ -159,7 +162,8 @@ class Clients:
     def __init__(self, queue_url: str, region: str | None, observer: Observer | None = None) -> None:
         self._making = threading.Lock()
         self._endpoint = endpoint_of(queue_url, os.environ)
-        self._core = botocore.session.get_session()
+        with _setting_up():
+            self._core = _session()
         _watch(self._core, observer or _Unobserved())
         # botocore reads AWS_DEFAULT_REGION by itself; the other name is what everybody else sets.
         known = region or region_of(queue_url) or os.environ.get("AWS_REGION")
@@ -209,6 +213,27 @@ class Clients:
         from boto3.session import Session  # noqa: PLC0415 as the head of this file says
 
         return Session(botocore_session=self._core, region_name=self.region)
+
+
+class _Models(JSONFileLoader):
+    """botocore's descriptions of services and endpoints, as plain dicts.
+
+    Its own loader makes OrderedDicts, from when dicts had no order: 5 MB more for three clients, and a tenth
+    of the time to the first one.
+    """
+
+    def load_file(self, file_path: str) -> Any:
+        """See JSONFileLoader.load_file: None where there is no such file."""
+        for suffix, opened in ((".json", open), (".json.gz", gzip.open)):
+            with suppress(FileNotFoundError), opened(file_path + suffix, "rb") as file:
+                return json.loads(file.read())
+        return None
+
+
+def _session() -> botocore.session.Session:
+    session = botocore.session.get_session()
+    session.get_component("data_loader").file_loader = _Models()
+    return session
 
 
 @contextmanager
