@@ -155,7 +155,9 @@ def _serve(
 
     loaded = reload.loaded
     config = loaded.config
-    messages.equip(clients.settler(config.slots), clients.extender(config.visibility_timeout_s), config.slots)
+    # Twice: as many messages as there are slots may wait to be settled beside those whose jobs run.
+    settler, extender = clients.settler(2 * config.slots), clients.extender(config.visibility_timeout_s)
+    messages.equip(settler, extender, config.slots)
     executor = choice.make(config, _common_environment(config, clients.region))
     logs = JobLogs(
         clients.logs, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s

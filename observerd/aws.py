@@ -181,9 +181,9 @@ class Clients:
             )
         return cast("SQSClient", client)
 
-    def settler(self, slots: int) -> "SQSClient":
-        """For delete, release and dead-letter calls from the threads of that many jobs."""
-        return self._sqs(_config(CALL_READ_S, CALL_ATTEMPTS, connections=slots + 1))
+    def settler(self, threads: int) -> "SQSClient":
+        """For delete, release and dead-letter calls from that many messages' threads."""
+        return self._sqs(_config(CALL_READ_S, CALL_ATTEMPTS, connections=threads + 1))
 
     def extender(self, visibility_timeout_s: float) -> "SQSClient":
         """For heartbeats: a call that hangs must end while there is time for the next."""

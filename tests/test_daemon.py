@@ -284,12 +284,30 @@ def test_an_unanswered_heartbeat_ends_the_job_before_its_lease_does(kind, sqs, d
 def test_a_job_whose_delete_failed_is_not_run_again(sqs, daemon):
     refused = sqs.fail("DeleteMessage", "error", code="ReceiptHandleIsInvalid", status=400)
     sqs.send_job("note")
-    with daemon(visibility_timeout="3s") as running:
+    with daemon() as running:
         assert running.wait_for("run ended")["settled"].startswith("delete refused")
         sqs.faults.remove(refused)
+        sqs.show_all()
         sqs.wait_for(lambda fake: not fake.bodies())
 
     assert len(ledger(running)) == 1
+
+
+def test_a_job_that_has_ended_holds_no_slot_while_sqs_is_told(sqs, daemon):
+    """With one slot two messages are held at most: one whose job runs, and one that is being settled."""
+    sqs.fail("DeleteMessage", "error", code="InternalError", status=500)
+    for _ in range(4):
+        sqs.send_job("note")
+    with daemon(slots=1) as running:
+        running.wait_for("run started", count=2)
+        eventually(lambda: running.metric("observerd_job_slots_busy") == 0)
+        hidden = [held for held in sqs.queues["jobs"].messages if held.visible_at > time.monotonic()]
+        assert (2, 2) == (len(hidden), len(running.said("run started")))
+
+        sqs.mend()
+        sqs.wait_for(lambda fake: not fake.bodies())
+
+    assert 4 == len(ledger(running))
 
 
 # ---- outages
