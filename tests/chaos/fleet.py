@@ -300,7 +300,10 @@ class Fleet:
 
     def _victim(self):
         """A worker that nothing has befallen yet. The first one is spared, to see how it ages."""
-        assert self.live(30.0, until=self._finds_work), "nobody is at work"
+        for _ in range(30):
+            if self.live(1.0, until=self._at_work):
+                break
+            self.send(len(self.workers))  # One may have had it all.
         fresh = [
             worker
             for worker in self._at_work()
@@ -309,13 +312,6 @@ class Fleet:
             and worker.name not in self.killed
         ]
         return self.random.choice(fresh or self._at_work())
-
-    def _finds_work(self):
-        """Whether somebody is at work; if nobody is, and no work is left for them, there is more of it."""
-        at_work = self._at_work()
-        if not at_work and not self.sqs.bodies():
-            self.send(1)
-        return bool(at_work)
 
     def _at_work(self):
         """One that cannot even start its threads leaves at once, and systemd starts another."""
