@@ -11,6 +11,7 @@ import os
 import queue
 import random
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -147,7 +148,7 @@ def _serve(
     from observerd.instance import Instance  # noqa: PLC0415
     from observerd.joblog import JobLogs  # noqa: PLC0415
     from observerd.journal import Journal  # noqa: PLC0415
-    from observerd.logs import LineHandler  # noqa: PLC0415
+    from observerd.logs import LineHandler, Output  # noqa: PLC0415
     from observerd.metadata import Imds  # noqa: PLC0415
     from observerd.record import STREAM_PREFIX, Record  # noqa: PLC0415
     from observerd.runner import Runner  # noqa: PLC0415
@@ -159,8 +160,12 @@ def _serve(
     settler, extender = clients.settler(2 * config.slots), clients.extender(config.visibility_timeout_s)
     messages.equip(settler, extender, config.slots)
     executor = choice.make(config, _common_environment(config, clients.region))
+    output = Output(sys.stdout)
     logs = JobLogs(
-        clients.logs, config.log_group, journal=_print_line, flush_timeout_s=config.flush_timeout_s
+        clients.logs,
+        config.log_group,
+        journal=lambda line: output.write(f"{line}\n"),
+        flush_timeout_s=config.flush_timeout_s,
     )
     worker = _worker()
     # No job's name begins with an underscore.
@@ -270,10 +275,6 @@ def _say_who_is_up(record: "Record", metadata: "Metadata") -> None:
             instance_id = metadata.instance_id()
             launched_at = metadata.launched_at()
     record.up(*boot_and_start(), instance_id, launched_at)
-
-
-def _print_line(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 standard output is the journal
 
 
 def _serve_web(config: Config, metrics: "Metrics", board: "Board", about: "About") -> None:

@@ -83,16 +83,60 @@ class LineHandler(logging.Handler):
         self._write(self.format(record))
 
 
-class Writer(logging.Handler):
-    """Writes every record to a stream, in order, and keeps no caller waiting for it.
+class Refused(OSError):
+    """There was no room, or nobody to read."""
 
-    Lines that find WAITING_LINES before them are lost; how many is written in their place.
+    def __init__(self, lines: int) -> None:
+        super().__init__(f"{lines} lines not written, or not whole")
+        self.lines = lines
+
+
+class Output:
+    """Standard output or error for whole lines, past Python's buffer.
+
+    That would keep a refused line and try it again at the exit, whose status is 120 if it is refused again
+    (Py_FinalizeEx): to systemd, a failure to recover from.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
+        """None: sys.stdout where the descriptor is closed."""
+        buffer = getattr(stream, "buffer", None)
+        self._raw = getattr(buffer, "raw", buffer)
+        self._lock = threading.Lock()
+        self._torn = False
+
+    def write(self, text: str) -> None:
+        """Write whole lines, each with its end. From any thread. Raises Refused."""
+        with self._lock:
+            # Half of a line must not be taken for the beginning of the next.
+            begin = b"\n" if self._torn else b""
+            data = begin + text.encode("utf-8", "backslashreplace")
+            done = self._written(data)
+            if done:
+                self._torn = not data.endswith(b"\n", 0, done)
+            if done < len(data):
+                raise Refused(data.count(b"\n", max(done, len(begin))))
+
+    def _written(self, data: bytes) -> int:
+        done = 0
+        # A disk that is nearly full takes less than it is given.
+        with suppress(OSError, ValueError):
+            while self._raw and done < len(data) and (written := self._raw.write(memoryview(data)[done:])):
+                done += written
+        return done
+
+
+class Writer(logging.Handler):
+    """Writes every record, in order, and keeps no caller waiting for it.
+
+    Lines that find WAITING_LINES before them are lost, and so are those that a full disk refuses; how many is
+    written in their place, as soon as something can be.
+    """
+
+    def __init__(self, output: Output) -> None:
         super().__init__()
-        self._stream = stream
-        self._lines: queue.SimpleQueue[str | threading.Event] = queue.SimpleQueue()
+        self._output = output
+        self._lines: queue.SimpleQueue[str | threading.Event | None] = queue.SimpleQueue()
         self._lost = 0
         threading.Thread(target=self._work, name="log", daemon=True).start()
 
@@ -109,29 +153,42 @@ class Writer(logging.Handler):
         self._lines.put(written)
         written.wait(FLUSH_S)
 
+    def close(self) -> None:
+        """Write what is waiting, and nothing after it. Waits for nothing."""
+        self._lines.put(None)
+        super().close()
+
     def _work(self) -> None:
-        told = 0
-        while True:
+        told = refused = 0
+        waiting: list[str | threading.Event | None] = []
+        while None not in waiting:
             # Many at once: each write costs a job that ends just then its turn on the interpreter.
             waiting = [self._lines.get()]
             waiting += [self._lines.get_nowait() for _ in range(min(self._lines.qsize(), AT_ONCE))]
-            self._write("".join(f"{each}\n" for each in waiting if isinstance(each, str)))
+            text = "".join(f"{each}\n" for each in waiting if isinstance(each, str))
+            if refused and self._refused(self._lost_here(refused)):
+                refused += text.count("\n")
+            else:
+                refused = self._refused(text)
             for each in waiting:
                 if isinstance(each, threading.Event):
                     each.set()
             # Counted on the threads that log, and never back: logging holds this handler's lock at the exit.
             if (lost := self._lost) > told:
-                self._write_lost(lost - told)
+                self._refused(self._lost_here(lost - told))
                 told = lost
 
-    def _write_lost(self, lines: int) -> None:
+    def _lost_here(self, lines: int) -> str:
         facts = {"msg": "log lines lost here", "levelno": logging.WARNING, "levelname": "WARNING"}
-        self._write(self.format(logging.makeLogRecord({**facts, "lines": lines})) + "\n")
+        return self.format(logging.makeLogRecord({**facts, "lines": lines})) + "\n"
 
-    def _write(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # Closed or broken: there is nobody left to tell.
-            self._stream.write(text)
-            self._stream.flush()
+    def _refused(self, text: str) -> int:
+        """How many lines of it could not be written."""
+        try:
+            self._output.write(text)
+        except Refused as fault:
+            return fault.lines
+        return 0
 
 
 def set_up(level: str, form: str, environ: Mapping[str, str]) -> None:
@@ -141,11 +198,13 @@ def set_up(level: str, form: str, environ: Mapping[str, str]) -> None:
     """
     # What no line shows costs a tenth of each (Python's Logging HOWTO, Optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = Writer(sys.stderr)
+    handler = Writer(Output(sys.stderr))
     priorities = form == "auto" and _is_journal(environ)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(priorities=priorities))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    before, root.handlers[:] = list(root.handlers), [handler]
+    for each in before:
+        each.close()
     root.setLevel(logging.WARNING)  # Libraries speak when something is wrong.
     logging.getLogger("observerd").setLevel(level.upper())
 

@@ -1,5 +1,6 @@
 """The daemon's own lines on standard error: none is late for a caller, whatever reads them."""
 
+import errno
 import json
 import logging
 import os
@@ -10,27 +11,30 @@ import threading
 import pytest
 
 from observerd import logs
-from observerd.logs import JsonFormatter, TextFormatter, Writer
+from observerd.logs import JsonFormatter, Output, TextFormatter, Writer
 from tests.support import eventually
 
 
 class Journal:
-    """A stream whose reader may hang, or go away."""
+    """A stream whose reader may hang, or go away, or have a disk with so much room."""
 
     def __init__(self):
         self.text = ""
         self.reads = threading.Event()
         self.reads.set()
         self.fault = None
+        self.room = 1_000_000
+        self.buffer = self
 
-    def write(self, text):
+    def write(self, data):
         assert self.reads.wait(60)
         if self.fault:
             raise self.fault
-        self.text += text
-
-    def flush(self):
-        """Nothing is kept back."""
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = bytes(data[: self.room])
+        self.text, self.room = self.text + taken.decode(), self.room - len(taken)
+        return len(taken)
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def journal():
 def log(journal):
     """A logger of its own, on that stream."""
     made = logging.Logger("observerd.test")  # noqa: LOG001 one that nobody else hears
-    made.addHandler(Writer(journal))
+    made.addHandler(Writer(Output(journal)))
     return made
 
 
@@ -58,7 +62,7 @@ def test_lines_are_written_in_order_and_all_of_them_by_flush(log, journal):
 
 def test_a_journal_that_hangs_holds_up_nobody_and_what_was_lost_is_counted(log, journal, monkeypatch):
     monkeypatch.setattr(logs, "WAITING_LINES", 10)
-    log.handlers[:] = [Writer(journal)]
+    log.handlers[:] = [Writer(Output(journal))]
     journal.reads.clear()
     log.warning("first")
     eventually(log.handlers[0]._lines.empty)
@@ -73,7 +77,7 @@ def test_a_journal_that_hangs_holds_up_nobody_and_what_was_lost_is_counted(log, 
 
 def test_what_was_lost_is_told_with_the_facts_format(log, journal, monkeypatch):
     monkeypatch.setattr(logs, "WAITING_LINES", 1)
-    log.handlers[:] = [Writer(journal)]
+    log.handlers[:] = [Writer(Output(journal))]
     log.handlers[0].setFormatter(logs.TextFormatter(priorities=True))
     journal.reads.clear()
     log.warning("first")
@@ -104,7 +108,23 @@ def test_a_journal_that_is_gone_ends_nothing(fault, log, journal):
     log.warning("line")
     log.handlers[0].flush()
 
-    assert "line\n" == journal.text
+    assert "log lines lost here\nline\n" == journal.text
+
+
+def test_a_full_disk_tears_no_line_that_follows_and_what_was_lost_is_counted(log, journal):
+    """A line may fit in half. The next one must not be taken for the rest of it."""
+    log.handlers[0].setFormatter(TextFormatter(priorities=True))
+    log.warning("before")
+    log.handlers[0].flush()
+    journal.room = 5
+    for number in range(3):
+        log.warning("line %d", number)
+    log.handlers[0].flush()
+    journal.room = 1_000_000
+    log.warning("after")
+    log.handlers[0].flush()
+
+    assert ["<4>before", "<4>li", "<4>log lines lost here lines=3", "<4>after"] == journal.text.splitlines()
 
 
 PROGRAM = """
@@ -139,6 +159,26 @@ def test_a_process_whose_standard_error_nobody_reads_goes_on_and_ends():
         os.close(writer)
 
     assert ("done\n", 0) == (ended.stdout, ended.returncode)
+
+
+AGAIN = """
+import logging, threading, time
+from observerd.logs import set_up
+for number in range(5):
+    set_up("info", "text", {})
+    logging.getLogger("observerd").info("line %d", number)
+ends_at = time.monotonic() + 30
+while (left := threading.active_count()) > 2 and time.monotonic() < ends_at:
+    time.sleep(0.01)
+print(left)
+"""
+
+
+def test_a_log_that_is_set_up_again_leaves_no_thread_behind():
+    command = [sys.executable, "-c", AGAIN]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+    assert ("2\n", 5) == (ended.stdout, len(ended.stderr.splitlines()))
 
 
 # A bell, a title, a colour, C1's own introducer, and text that runs backwards.
