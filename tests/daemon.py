@@ -17,9 +17,12 @@ ROOT = Path(__file__).parent.parent
 
 
 class Daemon:
-    """with Daemon(sqs, tmp_path, jobs=..., **config) as daemon: a started `observerd run`."""
+    """with Daemon(sqs, tmp_path, jobs=..., **config) as daemon: a started `observerd run`.
 
-    def __init__(self, sqs, directory, jobs="", arguments=(), environ=None, **config):
+    within: a command that runs it.
+    """
+
+    def __init__(self, sqs, directory, jobs="", arguments=(), environ=None, within=(), **config):
         self.directory = directory
         self.ledger = directory / "ledger"
         (directory / "jobs.d").mkdir(exist_ok=True)
@@ -34,7 +37,7 @@ class Daemon:
         lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
         (directory / "observerd.toml").write_text("\n".join(lines) + "\n")
         (directory / "jobs.d" / "jobs.toml").write_text(jobs.replace("LEDGER", str(self.ledger)))
-        self.arguments = arguments
+        self.within, self.arguments = within, arguments
         self.environ = {
             "PATH": os.environ["PATH"],
             "AWS_ACCESS_KEY_ID": "test",
@@ -46,8 +49,9 @@ class Daemon:
         self.lines = []
 
     def __enter__(self):
+        command = (sys.executable, "-m", "observerd", "run", "--config", self.config, *self.arguments)
         self.process = subprocess.Popen(
-            (sys.executable, "-m", "observerd", "run", "--config", self.config, *self.arguments),
+            (*self.within, *command),
             cwd=ROOT,
             env=self.environ,
             stdin=subprocess.DEVNULL,

@@ -25,6 +25,8 @@ class Life:
     """From when to when it stood still, with its jobs. They are gone soon after."""
     deaf: tuple[tuple[float, float], ...] = ()
     """From when to when it stood still alone: its jobs went on, and it could tell nobody of their success."""
+    mute: tuple[tuple[float, float], ...] = ()
+    """From when to when its log had no room: what it said then is not known."""
     undeleted: frozenset[str] = frozenset()
     """The messages of which it said itself that their job succeeded and that they were not deleted."""
 
@@ -94,5 +96,6 @@ def _is_excused(facts, message_id, end, again_at):
     """At least once is the contract: a worker that dies between a job's end and the delete knows nothing."""
     life = facts.lives[end.worker]
     was_deaf = any(begin <= end.at <= over for begin, over in life.deaf)
+    was_mute = any(begin <= again_at and end.at <= over for begin, over in life.mute)
     hurt = any(end.at - 0.1 <= at <= again_at for at in life.hurt_at)
-    return message_id in life.undeleted or was_deaf or hurt or life.killed_at <= again_at
+    return message_id in life.undeleted or was_deaf or was_mute or hurt or life.killed_at <= again_at

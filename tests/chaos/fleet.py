@@ -18,7 +18,7 @@ from tests.chaos.aws_faults import AwsFaults
 from tests.chaos.ledger import KEY, Notary, Tampered, read
 from tests.chaos.processes import ProcessLimit
 from tests.chaos.proxy import FAIR, FOUL, Proxy
-from tests.daemon import Daemon
+from tests.chaos.worker import Worker
 from tests.fake_logs import GROUP, LogsServer
 from tests.fake_sqs import FakeSqs
 from tests.support import eventually
@@ -61,6 +61,8 @@ class Fleet:
         """From when to when each was made to stand still."""
         self.deaf = defaultdict(list)
         """The same, where its jobs went on."""
+        self.mute = defaultdict(list)
+        """From when to when the disk of each was full, which it logs to."""
         self.samples = []
         self.befallen = Counter()
         self.faults = []
@@ -94,7 +96,8 @@ class Fleet:
         name = f"w{place}.{self._lives[place]}"
         directory = self.directory / name
         directory.mkdir()
-        worker = Daemon(
+        worker = Worker(
+            name,
             self.sqs,
             directory,
             self._jobs(name),
@@ -110,7 +113,7 @@ class Fleet:
             log_group=GROUP,
             flush_timeout="1s",
         )
-        worker.name, worker.lasting = name, place == 0
+        worker.lasting = place == 0
         self._all.append(worker)
         self.hurt[name] = []
         return self._stack.enter_context(worker)
@@ -128,12 +131,17 @@ class Fleet:
 
     def send(self, count):
         for kind in self.random.choices(list(MIX), list(MIX.values()), k=count):
-            number = len(self.kinds)
-            body = json.dumps({"job": kind, "payload": number})
-            if kind == "garbage":
-                body = f"\x01{{not a request {number}"
-            message_id = self.sqs.send(body)
-            self.kinds[message_id], self._bodies[body] = kind, message_id
+            self._send(kind)
+
+    def _send(self, kind):
+        """The message's id."""
+        number = len(self.kinds)
+        body = json.dumps({"job": kind, "payload": number})
+        if kind == "garbage":
+            body = f"\x01{{not a request {number}"
+        message_id = self.sqs.send(body)
+        self.kinds[message_id], self._bodies[body] = kind, message_id
+        return message_id
 
     def live(self, for_s, until=lambda: False):
         """Let time pass, with what befalls the fleet meanwhile; whether until() came true."""
@@ -172,16 +180,20 @@ class Fleet:
 
     def _replace_the_dead(self):
         for place, worker in enumerate(self.workers):
-            status = worker.process.poll()
-            if status is not None:
+            if worker.process.poll() is not None:
+                status = worker.status()
                 if not self._was_to_end(worker, status):
                     self.faults.append(f"{worker.name} left with status {status}: {worker.lines[-5:]}")
+                if status != -signal.SIGKILL:
+                    self.faults += worker.wrong_in_its_metrics(was_full=bool(self.mute[worker.name]))
+                worker.disk.close()
                 self.workers[place] = self._start(place)
 
     def _was_to_end(self, worker, status):
         if worker.name in self._told_to_leave:
             # A second TERM may find nobody at home any more, when all is said and done.
-            return status == 0 or (status == -signal.SIGTERM and worker.said("leaving"))
+            was_done = worker.said("leaving") or self.mute[worker.name]
+            return status == 0 or (status == -signal.SIGTERM and was_done)
         return status == -signal.SIGKILL and worker.name in self.killed
 
     # ---- what befalls it
@@ -197,7 +209,15 @@ class Fleet:
 
     def leave(self):
         """A stop, and soon another one that ends its jobs."""
+        self._send_away(self._victim())
+
+    def leave_on_a_full_disk(self):
+        """What outlives a worker of its metrics finds no room, nor does what it says meanwhile."""
         worker = self._victim()
+        self._fill_disk(worker)
+        self._send_away(worker)
+
+    def _send_away(self, worker):
         self._told_to_leave.add(worker.name)
         worker.signal(signal.SIGTERM)
         self._in(0.5, lambda: self._signal(worker, signal.SIGTERM))
@@ -215,8 +235,8 @@ class Fleet:
         self._in(VISIBILITY_S + 1.5, lambda: self._go_on(worker, jobs, began_at))
 
     def hang(self):
-        """A daemon stands still beyond its leases, and nothing else does."""
-        worker, began_at = self._victim(), time.monotonic()
+        """A daemon stands still beyond its leases, and nothing else does: its jobs must not outlast them."""
+        worker, began_at = self._begins_a_long_job(), time.monotonic()
         self._hurt(worker)
         self._signal(worker, signal.SIGSTOP)
 
@@ -225,6 +245,23 @@ class Fleet:
             self.deaf[worker.name].append((began_at, time.monotonic()))
 
         self._in(VISIBILITY_S + 1.5, wake)
+
+    def _begins_a_long_job(self):
+        """A fresh worker with a job that would still run when another is given its message."""
+        for _ in range(20):
+            begun_by = self._begun_by(self._send("long"))
+            if found := [worker for worker in self._fresh() if worker.name in begun_by]:
+                return found[0]
+        return self._victim()
+
+    def _begun_by(self, message_id):
+        """The names of those whose job for this message has said itself that it is there."""
+
+        def names():
+            return {entry.worker for entry in self._entries() if entry.message_id == message_id}
+
+        assert self.live(30.0, until=names), "nobody begins a job"
+        return names()
 
     def _go_on(self, worker, jobs, began_at):
         """The daemon first: how far a job comes in the same instant is the scheduler's secret."""
@@ -260,6 +297,28 @@ class Fleet:
     def no_cloudwatch(self):
         self.cloudwatch.cut = True
         self._in(2.0, lambda: setattr(self.cloudwatch, "cut", False))
+
+    def full_disk(self):
+        """Neither its log can be written nor, with CloudWatch down, the output of its jobs."""
+        worker = self._victim()
+        full = self._fill_disk(worker)
+
+        def empty():
+            worker.disk.empty()
+            self.mute[worker.name].remove(full)
+            self.mute[worker.name].append((full[0], time.monotonic()))
+
+        self._in(1.5, empty)
+
+    def _fill_disk(self, worker):
+        full = (time.monotonic(), inf)
+        self.mute[worker.name].append(full)
+        if worker.disk.is_real:
+            worker.disk.fill()
+        else:
+            # The same refusals (EFBIG), but the jobs that it starts meanwhile suffer them, too.
+            self._limit(worker, resource.RLIMIT_FSIZE, 0)
+        return full
 
     def clock_step(self):
         """SQS's, as all workers see it, or one worker's own."""
@@ -304,14 +363,17 @@ class Fleet:
             if self.live(1.0, until=self._at_work):
                 break
             self.send(len(self.workers))  # One may have had it all.
-        fresh = [
+        return self.random.choice(self._fresh() or self._at_work())
+
+    def _fresh(self):
+        return [
             worker
             for worker in self._at_work()
             if not self.hurt[worker.name]
+            and not self.mute[worker.name]
             and worker.name not in self._told_to_leave
             and worker.name not in self.killed
         ]
-        return self.random.choice(fresh or self._at_work())
 
     def _at_work(self):
         """One that cannot even start its threads leaves at once, and systemd starts another."""
@@ -351,6 +413,8 @@ class Fleet:
                 )
 
     def facts(self):
+        for worker in self._all:
+            self.faults += worker.wrong_in_its_log(was_full=bool(self.mute[worker.name]))
         return Facts(
             kinds=self.kinds,
             entries=self._entries(),
@@ -360,6 +424,7 @@ class Fleet:
                     self.killed.get(each.name, inf),
                     tuple(self.still[each.name]),
                     tuple(self.deaf[each.name]),
+                    tuple(self.mute[each.name]),
                     self._undeleted(each),
                 )
                 for each in self._all

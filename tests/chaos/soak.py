@@ -23,7 +23,8 @@ SAMPLE_S, TROUBLE_S, TELL_S = 2.0, 5.0, 60.0
 SETTLE_S = 180.0
 TROUBLES = (
     "foul_weather", "kill", "throttle", "hang", "stand_still", "no_cloudwatch", "no_descriptors", "cut_off",
-    "leave", "clock_step", "no_memory", "outage", "no_processes", "expired_credentials",
+    "leave", "clock_step", "full_disk", "no_memory", "outage", "no_processes", "expired_credentials",
+    "leave_on_a_full_disk",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from math import inf
 
 import pytest
 
@@ -36,6 +37,8 @@ FAILED = {"Outcome": "failed", "Reason": "exit code 1"}
         {"records": [*RUN, *AGAIN], "killed_at": 1.5},
         {"records": [*RUN, *AGAIN], "undeleted": ("m",)},
         {"records": [*RUN, *AGAIN], "deaf": ((1.5, 3.5),)},
+        {"records": [*RUN, *AGAIN], "mute": ((1.5, 2.5),)},
+        {"records": [*RUN, *AGAIN], "mute": ((2.5, inf),)},
         {"records": TWINS, "still": ((1.5, 2.5),)},
         {"records": RUN[:1], "kind": "failing", "dead": {"m": FAILED}},
     ],
@@ -58,6 +61,8 @@ def test_what_is_as_promised_is_not_complained_of(facts):
         ({"records": TWINS}, "was alive"),
         ({"records": TWINS, "deaf": ((1.5, 9.0),)}, "was alive"),
         ({"records": [*RUN, *AGAIN], "deaf": ((0.0, 1.5), (2.5, 9.0))}, "without a reason"),
+        ({"records": TWINS, "mute": ((0.0, 9.0),)}, "was alive"),
+        ({"records": [*RUN, *AGAIN], "mute": ((0.0, 1.5), (3.5, 9.0))}, "without a reason"),
         ({"records": TWINS, "still": ((-9.0, -5.0), (3.5, 4.0))}, "was alive"),
         ({"records": [*RUN, *AGAIN]}, "without a reason"),
         ({"records": [*RUN, *AGAIN], "hurt_at": (0.5,)}, "without a reason"),
