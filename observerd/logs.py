@@ -213,7 +213,7 @@ def _is_journal(environ: Mapping[str, str]) -> bool:
     """Whether standard error is the journal's stream (systemd.exec(5), JOURNAL_STREAM)."""
     try:
         status = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):  # Closed, or never open.
         return False
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 

@@ -213,3 +213,10 @@ def test_what_a_stranger_wrote_makes_no_line_of_the_journal():
 
 def test_what_a_stranger_wrote_is_one_object_of_json():
     assert HOSTILE == json.loads(FORMATTERS[2].format(hostile_record()))["fault"]
+
+
+def test_a_closed_standard_error_is_no_journal(monkeypatch):
+    """observerd run 2>&- makes it None."""
+    monkeypatch.setattr(sys, "stderr", None)
+
+    assert not logs._is_journal({"JOURNAL_STREAM": "1:2"})
