@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from observerd import clock
 from observerd.aws import Clients, is_ec2
 from observerd.config import Loaded
 from observerd.core.consumer import EX_OK, IDLE, ON_REQUEST, Consumer, Limits
@@ -68,7 +69,7 @@ def run(loaded: Loaded, reread: Callable[[], Loaded], *, once: bool, drain: bool
     notifier = Notifier(os.environ)
     gives_up = not (once or drain) and _gives_up(config)
     limits = limits_of(config, reload.loaded.jobs, gives_up=gives_up, once=once, drain=drain)
-    consumer = Consumer(limits, time.monotonic(), jitter=random.random())  # noqa: S311 jitter
+    consumer = Consumer(limits, clock.now(), jitter=random.random())  # noqa: S311 jitter
     inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
     service = Service(consumer, inbox, notifier, config.queue_url.rsplit("/", 1)[1])
     service.listen_for_signals()
@@ -174,7 +175,7 @@ def _serve(
     record = Record(events.line, worker, Emf(config.stack, config.cloudwatch_metrics))
     if config.log_group:
         logging.getLogger("observerd").addHandler(LineHandler(own_stream.line))
-    board = Board(loaded.jobs, consumer, time.monotonic())
+    board = Board(loaded.jobs, consumer, clock.now())
     metrics = _metrics(loaded, clients.region, logs, board)
     requests.count_with(metrics.aws_answered)
     herald = _herald(loaded, clients, worker, metrics)

@@ -3,8 +3,8 @@
 import os
 import select
 import threading
-import time
 
+from observerd import clock
 from observerd.core.events import Cause
 
 
@@ -16,9 +16,11 @@ class Bell:
 
     def __init__(self) -> None:
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.asleep_s = clock.asleep_s()
+        """For how long the machine had been suspended when the message came."""
         self.cause: Cause | None = None
         self.kill_at: float | None = None
-        """When the job is to be killed, in time.monotonic(); None: after the job's own grace."""
+        """When the job is to be killed, by clock.now(); None: after the job's own grace."""
         # A descriptor's number is reused at once: a ring after close would write into somebody's socket.
         self._lock = threading.Lock()
         self._closed = False
@@ -30,7 +32,7 @@ class Bell:
             # A lost lease outweighs a stop: the message is no longer ours to give back.
             self.cause = Cause.LEASE_LOST if Cause.LEASE_LOST in (cause, self.cause) else cause
             if grace_s is not None:
-                kill_at = time.monotonic() + grace_s
+                kill_at = clock.now() + grace_s
                 self.kill_at = kill_at if self.kill_at is None else min(kill_at, self.kill_at)
             os.eventfd_write(self.fd, 1)
 

@@ -30,7 +30,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from observerd import __version__
+from observerd import __version__, clock
 from observerd.aws import OUTCOMES
 from observerd.core.events import GiveUpAnswer, Outcome, Report
 from observerd.status import State, Status
@@ -380,7 +380,7 @@ class _Shown(Collector):
         )
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        status, now = self._status(), time.monotonic()
+        status, now = self._status(), clock.now()
         wall_offset_s = time.time() - now
         state, *others = self.describe()
         for each in State:

@@ -13,10 +13,10 @@ import resource
 import select
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from observerd import clock
 from observerd.bell import Bell
 from observerd.core.events import Cause
 from observerd.core.run import Ended
@@ -27,6 +27,8 @@ CHUNK_BYTES = 65_536
 LINGER_S = 2.0
 # A signal that could not be sent is tried again. systemd may not have heard of the job yet.
 TELL_AGAIN_S = 0.1
+# A suspension: more than two clocks, read one after the other by a thread that waits its turn, differ by.
+ASLEEP_S = 1.0
 
 Tell = Callable[[int], bool]
 """Sends a signal to every process of a job; False where it has not arrived."""
@@ -84,7 +86,7 @@ def follow(
     grace_s: float,
 ) -> Ended:
     """See a child of spawn to its end, as run does. Its group is killed and reaped even if emit raises."""
-    started_at = time.monotonic()
+    started_at = clock.now()
     try:
         if warden is not None:
             warden.watch(child.pid)
@@ -98,14 +100,19 @@ def follow(
             warden.forget(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    code = child.returncode
+    code, cause = child.returncode, watch.cause
+    if code != 0 and cause is not Cause.LEASE_LOST and clock.asleep_s() - bell.asleep_s >= ASLEEP_S:
+        # A job may fail as soon as its machine is awake. The main thread, which knows whether the message is
+        # still ours to give back, has looked by then.
+        bell.wait(2 * clock.LOOK_S)
+        cause = bell.cause
     return Ended(
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
-        cause=watch.cause,
+        cause=cause,
         timed_out=watch.timed_out,
         leaked=watch.leaked,
-        duration_s=time.monotonic() - started_at,
+        duration_s=clock.now() - started_at,
         cpu_s=usage.ru_utime + usage.ru_stime,
         max_rss_bytes=_peak_bytes(usage.ru_maxrss),
     )
@@ -156,13 +163,14 @@ class _Watch:
                 self._died()
             elif self._bell.fd in ready:
                 self._rung()
-            if self._deadline is not None and time.monotonic() >= self._deadline:
+            if self._deadline is not None and clock.now() >= self._deadline:
                 self._time_up()
             if self._unsent is not None and not self._dead:
                 self._signal(self._unsent)
 
     def _wait_ms(self) -> float | None:
-        waits_s = [] if self._deadline is None else [max(0.0, self._deadline - time.monotonic())]
+        due = self._deadline
+        waits_s = [] if due is None else [clock.LOOK_S, max(0.0, due - clock.now())]
         waits_s += [] if self._unsent is None or self._dead else [TELL_AGAIN_S]
         # Rounded up: a wait that ends early would spin until its deadline.
         return min(waits_s) * 1000 + 1 if waits_s else None
@@ -181,12 +189,12 @@ class _Watch:
         self._poll.unregister(self._death)
         self._poll.unregister(self._bell.fd)
         self._dead = True
-        self._deadline = time.monotonic() + LINGER_S
+        self._deadline = clock.now() + LINGER_S
 
     def _rung(self) -> None:
         self._bell.heard()
         self.cause = self._bell.cause
-        kill_at = time.monotonic() + self._grace_s if self._bell.kill_at is None else self._bell.kill_at
+        kill_at = clock.now() + self._grace_s if self._bell.kill_at is None else self._bell.kill_at
         if self._told and self._deadline is not None:
             kill_at = min(kill_at, self._deadline)
         self._tell(kill_at)
@@ -199,7 +207,7 @@ class _Watch:
             self._deadline = None  # Nothing is stronger than KILL; the kernel will report the death.
         else:
             self.timed_out = True
-            self._tell(time.monotonic() + self._grace_s)
+            self._tell(clock.now() + self._grace_s)
 
     def _tell(self, kill_at: float) -> None:
         if not self._told:

@@ -5,13 +5,12 @@ import logging
 import math
 import queue
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from observerd import signals
+from observerd import clock, signals
 from observerd.bell import Bell
 from observerd.core.consumer import LONG_POLL_S, ON_REQUEST, Consumer, Phase
 from observerd.core.events import (
@@ -92,11 +91,11 @@ class _Unanswered:
         """When it began with the first of them."""
 
     def asked(self) -> None:
-        self.since = self.since if self.count else time.monotonic()
+        self.since = self.since if self.count else clock.now()
         self.count += 1
 
     def answered(self) -> None:
-        self.since = time.monotonic()
+        self.since = clock.now()
         self.count -= 1
 
 
@@ -132,9 +131,9 @@ class Service:
 
     def first_poll(self, receiver: Hand[Poll | Release]) -> None:
         """Have the first receive on its way while the rest of the crew is still being put together."""
-        for order in self._consumer.on(TimeUp(), time.monotonic()):
+        for order in self._consumer.on(TimeUp(), clock.now()):
             assert isinstance(order, Poll)  # noqa: S101 nothing else can be ordered yet
-            self._polled_at = time.monotonic()
+            self._polled_at = clock.now()
             receiver.order(order)
 
     def run(self, crew: Crew, witnesses: Sequence[Witness], board: "Board") -> Exit:
@@ -143,7 +142,7 @@ class Service:
         while True:
             events = self._next_events()
             for event in events:
-                now = time.monotonic()
+                now = clock.now()
                 for order in self._orders(event, now, crew, witnesses):
                     if isinstance(order, Exit):
                         # For what is still to be sent: log lines, notices, the end of the lifecycle hook.
@@ -174,8 +173,9 @@ class Service:
 
     def _patience_s(self) -> float | None:
         """None: for as long as it takes."""
-        wake_at, now = self._consumer.wake_at(), time.monotonic()
-        most_s = (None if wake_at is None else max(0.0, wake_at - now), self._beat_s())
+        wake_at, now = self._consumer.wake_at(), clock.now()
+        look_s = clock.LOOK_S if self._consumer.running else None
+        most_s = (None if wake_at is None else max(0.0, wake_at - now), self._beat_s(), look_s)
         return min((each for each in most_s if each is not None), default=None)
 
     def _beat_s(self) -> float | None:
@@ -211,7 +211,7 @@ class Service:
     def _perform(self, order: Order, crew: Crew) -> None:
         match order:
             case Poll():
-                self._polled_at = time.monotonic()
+                self._polled_at = clock.now()
                 crew.receiver.order(order)
             case Release():
                 crew.receiver.order(order)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from observerd import clock
 from observerd.aws import text_of
 from observerd.core.events import Attribute, Extended, Message, ReceiveFault
 from observerd.gathering import Gathering
@@ -87,7 +88,7 @@ class Queue:
 
     def extend(self, leases: tuple[tuple[Message, int], ...]) -> Extended:
         """Keep up to ten messages invisible for so many seconds from now each. SQS's errors are answers."""
-        asked_at = time.monotonic()
+        asked_at = clock.now()
         handles = tuple(message.receipt_handle for message, _ in leases)
         try:
             answer = _call(

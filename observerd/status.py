@@ -1,7 +1,7 @@
 """What the daemon shows of itself: one value, made anew on the main thread after every event.
 
-Other threads read Board.status and nothing else; what they have read never changes. Times are seconds of the
-monotonic clock. A reader turns them into times of day, so that a stepped clock bends no duration.
+Other threads read Board.status and nothing else; what they have read never changes. Times are those of
+clock.now(). A reader turns them into times of day, so that a stepped clock bends no duration.
 """
 
 from collections import deque

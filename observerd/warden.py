@@ -10,20 +10,37 @@ jobs running: so it says, again and again, how long its leases last, and is not 
 import contextlib
 import subprocess
 import threading
-import time
 import uuid
+
+from observerd import clock
 
 # Marks every process of a job, so that one whose group was not told of yet is found, and one that left it.
 MARK = "OBSERVERD_WARDEN"
 
-# "+ 123" adds a process group, "- 123" takes it off, "! 80" ends all of them in 80 s, unless it is said
+# The time since the boot, suspensions included: clock.now() for a shell.
+_UPTIME = "/proc/uptime"
+
+# "+ 123" adds a process group, "- 123" takes it off, "! 8000" ends all of them in 80 s, unless it is said
 # again, "." says that the daemon leaves by itself; the end of the input is the end of the daemon. It outlives
-# the signals that the daemon's own group is sent. A fuse that is put out leaves its sleep behind, which does
-# nothing more. The marked are looked for when a job that was being started has its environment.
+# the signals that the daemon's own group is sent. A fuse looks at the clock every five seconds, because sleep
+# does not count a suspension; one that is put out leaves its sleep behind, which does nothing more. The
+# marked are looked for when a job that was being started has its environment.
 _SCRIPT = """
 trap '' HUP INT TERM
-mark=$1
+mark=$1 uptime=$2
 groups=' '
+look() {
+  read -r now _ <"$uptime"
+  now=$((${now%.*} * 100 + 1${now#*.} - 100))
+}
+burn() {
+  while look; rest=$((end - now)); [ "$rest" -gt 0 ]; do
+    [ "$rest" -gt 500 ] && rest=500
+    sleep "$((rest / 100)).$((rest / 10 % 10))$((rest % 10))"
+  done
+  end_groups
+  end_marked
+}
 end_groups() { for group in $groups; do kill -KILL "-$group" 2>/dev/null; done; }
 end_marked() {
   sleep 0.1
@@ -37,7 +54,9 @@ while read -r sign what; do
     +) groups="$groups$what " ;;
     -) groups="${groups%% $what *} ${groups#* $what }" ;;
     !) [ "$fuse" ] && kill -KILL "$fuse" 2>/dev/null
-       { sleep "$what"; end_groups; end_marked; } & fuse=$! ;;
+       look
+       end=$((now + what))
+       burn & fuse=$! ;;
     .) left=yes ;;
   esac
 done
@@ -78,13 +97,13 @@ class Warden:
     def expect(self, within_s: float) -> None:
         """Have every group killed unless this is called again in that time. Raises OSError as watch does."""
         with self._lock:
-            self._expected_at = time.monotonic() + within_s
+            self._expected_at = clock.now() + within_s
             if self._process is not None:
                 self._tell(self._expectation())
 
     def is_overdue(self) -> bool:
         """Whether what was expected has not come, and every group has been killed, or is about to be."""
-        return self._expected_at is not None and time.monotonic() >= self._expected_at
+        return self._expected_at is not None and clock.now() >= self._expected_at
 
     def close(self) -> None:
         with self._lock:
@@ -107,7 +126,7 @@ class Warden:
     def _started(self) -> None:
         if self._process is None:
             self._process = subprocess.Popen(
-                ("/bin/sh", "-c", _SCRIPT, "warden", f"{MARK}={self.mark[MARK]}"),
+                ("/bin/sh", "-c", _SCRIPT, "warden", f"{MARK}={self.mark[MARK]}", _UPTIME),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -121,7 +140,7 @@ class Warden:
     def _expectation(self) -> str:
         if self._expected_at is None:
             return ""
-        return f"! {max(0.0, self._expected_at - time.monotonic()):.2f}\n"
+        return f"! {max(0, int((self._expected_at - clock.now()) * 100))}\n"
 
     @staticmethod
     def _end(process: subprocess.Popen[bytes]) -> None:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "observerd"
 # From the ground up: a room may import from its own floor and from those below.
 FLOORS = (
     ("core",),
-    ("bell", "console", "gathering", "kinds", "logs", "signals", "status", "systemd"),
+    ("bell", "clock", "console", "gathering", "kinds", "logs", "signals", "status", "systemd"),
     ("keys",),
     ("aws", "config", "instance", "metadata", "metrics"),
     ("sqs", "warden", "emf", "cloudwatch_logs", "logstream"),

@@ -239,6 +239,50 @@ def test_a_message_that_came_while_the_daemon_stood_still_is_not_started_beside_
     assert held.visible_at > time.monotonic() + 30, "what another worker holds is left alone"
 
 
+# ---- a machine that is hibernated: what waits in it waits on, and SQS has given its messages to others
+
+
+def _suspendable(tmp_path):
+    """Environment of a daemon whose machine has been suspended for as long as this file says."""
+    own_clock = ROOT / "tests" / "chaos" / "own_clock"
+    return {"PYTHONPATH": str(own_clock), "SUSPENDED": str(tmp_path / "suspended")}
+
+
+def test_after_a_hibernation_a_job_whose_message_others_have_is_ended(sqs, daemon, tmp_path):
+    sqs.send_job("until")
+    with daemon(environ=_suspendable(tmp_path), visibility_timeout="10m") as running:
+        pid = started_pid(running)
+        (tmp_path / "suspended").write_text("3600")
+        ended = running.wait_for("run ended")
+
+    assert not is_running(pid)
+    assert ("lost", "left alone") == (ended["outcome"], ended["settled"])
+    assert 0 == sqs.count("ChangeMessageVisibility") + sqs.count("ChangeMessageVisibilityBatch")
+
+
+def test_a_job_that_fails_after_a_hibernation_does_not_give_back_what_others_have(sqs, daemon, tmp_path):
+    """Its connections are dead: it fails before anybody has looked at the lease."""
+    sqs.send_job("until")
+    with daemon(environ=_suspendable(tmp_path), visibility_timeout="10m") as running:
+        pid = started_pid(running)
+        (tmp_path / "suspended").write_text("3600")
+        os.kill(pid, signal.SIGTERM)
+        ended = running.wait_for("run ended")
+
+    assert ("lost", "left alone") == (ended["outcome"], ended["settled"])
+
+
+def test_a_message_that_came_before_a_hibernation_is_not_started_after_it(sqs, daemon, tmp_path):
+    with daemon(environ=_suspendable(tmp_path), visibility_timeout="10m") as running:
+        sqs.wait_for(lambda fake: fake.waiting)
+        (tmp_path / "suspended").write_text("3600")
+        sqs.send_job("note")
+        running.wait_for("message left alone, as its lease may be over by now")
+
+    assert [] == running.said("run started")
+    assert 0 == sqs.count("ChangeMessageVisibility") + sqs.count("DeleteMessage")
+
+
 # ---- leases
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed_openmetrics
 
+from observerd import clock
 from observerd.aws import Clients
 from observerd.core.events import Outcome, Report
 from observerd.metrics import UNKNOWN_JOB, Metrics
@@ -255,7 +256,7 @@ def _rows(metrics):
 
 def shown_metrics():
     made = Metrics(["feed"], 2)
-    made.show(lambda: Status(time.monotonic(), State.IDLE, idle_since=time.monotonic() - 5))
+    made.show(lambda: Status(clock.now(), State.IDLE, idle_since=clock.now() - 5))
     made.start_at_zero()
     return made
 

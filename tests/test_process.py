@@ -345,6 +345,18 @@ process.run(command, tell, Bell(), Warden(), timeout_s=600, grace_s=1)
 """
 
 
+def test_a_job_that_failed_after_a_suspension_keeps_its_end_where_its_lease_was_kept(
+    bell, warden, monkeypatch
+):
+    monkeypatch.setattr("observerd.clock.LOOK_S", 0.01)
+    asleep_s = [60.0]
+    monkeypatch.setattr("observerd.clock.asleep_s", lambda: asleep_s.pop(0))
+
+    ended = run(sh("exit 3"), bell, warden)
+
+    assert ([], 3, None) == (asleep_s, ended.exit_code, ended.cause)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_when_the_daemon_is_killed_its_jobs_trees_die(number):
     daemon = subprocess.Popen((sys.executable, "-c", KILLED), stdout=subprocess.PIPE)
@@ -439,6 +451,26 @@ def test_a_warden_that_hears_again_and_again_waits(warden):
     assert (None, False) == (child.poll(), warden.is_overdue())
     child.kill()
     child.wait()
+
+
+def test_a_warden_counts_the_time_that_the_machine_was_suspended(warden, tmp_path, monkeypatch):
+    """sleep does not."""
+    uptime = tmp_path / "uptime"
+    uptime.write_text("99.09 1.00\n")
+    monkeypatch.setattr("observerd.warden._UPTIME", str(uptime))
+    child = subprocess.Popen(("sleep", "600"), start_new_session=True)
+    warden.start()
+    warden.watch(child.pid)
+    warden.expect(600)
+    children = Path(f"/proc/{warden._process.pid}/task/{warden._process.pid}/children")
+    eventually(children.read_text)
+    assert child.poll() is None
+
+    awake = tmp_path / "awake"
+    awake.write_text("1000.00 1.00\n")
+    awake.replace(uptime)
+
+    assert -signal.SIGKILL == child.wait(60)
 
 
 def test_a_warden_leaves_alone_what_it_was_told_to_forget(warden):

@@ -2,11 +2,11 @@
 
 import queue
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 
+from observerd import clock
 from observerd.core.consumer import Consumer, Limits
 from observerd.core.events import (
     Cause,
@@ -132,7 +132,7 @@ def test_a_heartbeat_that_hangs_starves_the_watchdog_and_one_that_gets_on_does_n
     service, crew = Service(Consumer(Limits(), 0.0), queue.SimpleQueue(), Notifier({}), "jobs"), _crew([])
     for _ in range(2):
         service._perform(Extend(()), crew)
-    late = time.monotonic() + EXTENSION_LIMIT_S + 1
+    late = clock.now() + EXTENSION_LIMIT_S + 1
 
     assert not service._is_healthy(late)
     assert service._overdue_at() < late

@@ -31,7 +31,7 @@ class About:
 
 
 def report(status: Status, about: About, now: float, wall: float) -> dict[str, Any]:
-    """What there is to say at one moment: now on the monotonic clock, wall in Unix time."""
+    """What there is to say at one moment: now by clock.now(), wall in Unix time."""
     clock = _Clock(now, wall)
     running = Counter(run.job for run in status.running)
     return {
@@ -57,7 +57,7 @@ def report(status: Status, about: About, now: float, wall: float) -> dict[str, A
 
 
 class _Clock:
-    """Turns moments of the monotonic clock into times of day and ages."""
+    """Turns moments of clock.now() into times of day and ages."""
 
     def __init__(self, now: float, wall: float) -> None:
         self._now = now

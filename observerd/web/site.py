@@ -9,6 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import SplitResult, urlsplit
 
+from observerd import clock
 from observerd.metrics import Metrics
 from observerd.status import Board
 from observerd.web.page import SCRIPT, STYLE, page
@@ -93,7 +94,7 @@ class Site:
         return Answer(HTTPStatus.OK, body, {**headers, "Vary": "Accept, Accept-Encoding"})
 
     def _health(self, _: Request) -> Answer:
-        if self._board.status.is_healthy(time.monotonic()):
+        if self._board.status.is_healthy(clock.now()):
             return _text(HTTPStatus.OK, "ok")
         return _text(HTTPStatus.SERVICE_UNAVAILABLE, "stuck: nothing has happened for longer than it may")
 
@@ -107,7 +108,7 @@ class Site:
         return Answer(HTTPStatus.OK, body, {"Content-Type": "application/json"})
 
     def _report(self) -> dict[str, object]:
-        return report(self._board.status, self._about, time.monotonic(), time.time())
+        return report(self._board.status, self._about, clock.now(), time.time())
 
 
 def _text(status: HTTPStatus, text: str) -> Answer:

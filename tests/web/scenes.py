@@ -3,6 +3,7 @@
 import time
 from types import MappingProxyType, SimpleNamespace
 
+from observerd import clock
 from observerd.core.events import Outcome
 from observerd.core.job import Job
 from observerd.metrics import Metrics
@@ -47,7 +48,7 @@ def past(job="nightly-feed", outcome=Outcome.SUCCEEDED, ago_s=60.0, **facts):
         "last_lines": "",
         **facts,
     }
-    return Past(job=job, outcome=outcome, ended_at=time.monotonic() - ago_s, **given)
+    return Past(job=job, outcome=outcome, ended_at=clock.now() - ago_s, **given)
 
 
 def failed(job="prune-uploads", **facts):
@@ -71,7 +72,7 @@ def in_progress(job="billing-run", since_s=754.0, **facts):
         "start_delay_s": 48.3,
         **facts,
     }
-    return InProgress(job=job, began_at=time.monotonic() - since_s, **given)
+    return InProgress(job=job, began_at=clock.now() - since_s, **given)
 
 
 def history(last, *durations_s):
@@ -80,7 +81,7 @@ def history(last, *durations_s):
 
 
 def status(state=State.IDLE, **facts):
-    now = time.monotonic()
+    now = clock.now()
     return Status(now, state, **{"jobs": JOBS, "slots": 4, "received_at": now - 3, **facts})
 
 

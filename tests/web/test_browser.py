@@ -5,7 +5,6 @@ Run as a program with a directory, this writes pictures there: docs/status-page.
 
 import shutil
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
+from observerd import clock
 from observerd.core.job import Job
 from observerd.status import State
 from observerd.web.server import Server
@@ -208,7 +208,7 @@ def test_it_can_be_used_by_keyboard_alone(visit):
 def pictures(directory):
     scenes = {
         "busy": busy_night(),
-        "idle": status(idle_since=time.monotonic() - 41, idle_timeout_s=120.0),
+        "idle": status(idle_since=clock.now() - 41, idle_timeout_s=120.0),
         "unwieldy": unwieldy_night(),
     }
     with chromium() as running:

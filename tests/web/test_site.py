@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from observerd import clock
 from observerd.core.consumer import Consumer, Limits, Phase
 from observerd.core.events import (
     Began,
@@ -124,8 +125,8 @@ def test_ready_is_who_takes_messages(state, ready):
 
 
 def test_health_is_progress_and_not_mere_life():
-    assert code(status(overdue_at=time.monotonic() + 60), "/healthz") == 200
-    assert code(status(overdue_at=time.monotonic() - 1), "/healthz") == 503
+    assert code(status(overdue_at=clock.now() + 60), "/healthz") == 200
+    assert code(status(overdue_at=clock.now() - 1), "/healthz") == 503
     assert code(status(overdue_at=None), "/healthz") == 200
 
 
@@ -148,7 +149,7 @@ def test_the_page_runs_no_script_but_its_own():
 def test_the_json_is_documented_key_by_key():
     told = set(re.findall(r"^\| `([\w.\[\]]+)` \|", (DOCS / "monitoring.md").read_text(), re.MULTILINE))
 
-    assert set(_paths(report(busy_night(), ABOUT, time.monotonic(), time.time()))) == told
+    assert set(_paths(report(busy_night(), ABOUT, clock.now(), time.time()))) == told
 
 
 @pytest.mark.parametrize("page", ["monitoring.md", "metrics.md"])
@@ -170,7 +171,7 @@ def _paths(value, at=""):
 
 
 def test_the_json_tells_times_of_day_and_durations():
-    now = time.monotonic()
+    now = clock.now()
     shown = status(running=(in_progress(since_s=0),), idle_since=now - 5, idle_timeout_s=60.0)
     shown = dataclasses.replace(shown, running=(dataclasses.replace(shown.running[0], began_at=now - 10),))
 
@@ -258,13 +259,13 @@ def test_a_worker_that_has_seen_nothing_has_a_page():
 
 
 def test_a_stuck_daemon_says_so():
-    html = ask(site(status(overdue_at=time.monotonic() - 1))[0], "/").body.decode()
+    html = ask(site(status(overdue_at=clock.now() - 1))[0], "/").body.decode()
 
     assert '<p class="alarm">Stuck' in html
 
 
 def test_a_log_is_a_link_to_the_console():
-    html = page(report(status(recent=(past(),)), ABOUT, time.monotonic(), time.time()))
+    html = page(report(status(recent=(past(),)), ABOUT, clock.now(), time.time()))
 
     assert 'href="https://ap-northeast-1.console.aws.amazon.com/cloudwatch/home' in html
 
