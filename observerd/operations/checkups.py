@@ -220,6 +220,39 @@ def _instances(patient: Patient, found: Any) -> Iterator[Finding]:
             )
 
 
+def image(patient: Patient) -> Iterator[Finding]:
+    """What an instance would be made from is there."""
+    images = {patient.launched_from(each)["ImageId"] for each in _templates(patient.group)}
+    for image_id in sorted(images):
+        yield from _image(patient, image_id)
+
+
+def _image(patient: Patient, image_id: str) -> Iterator[Finding]:
+    found = patient.image(image_id)
+    if found is None:
+        text = f"{image_id} is not there (deregistered, or not shared any more): nothing can be launched"
+        yield wrong(text, "deploy the stack again with an ImageId that is there")
+        return
+    state, deprecated_at = found.get("State", "available"), found.get("DeprecationTime")
+    if state != "available":
+        mend = f"{patient.aws} ec2 enable-image --image-id {image_id}" if state == "disabled" else None
+        yield wrong(f"{image_id} is {state}: nothing can be launched", mend)
+    if deprecated_at and datetime.fromisoformat(deprecated_at).timestamp() <= patient.now:
+        yield note(f"{image_id} is deprecated since {deprecated_at[:10]}: nobody is to rely on it any more")
+
+
+def _templates(found: Any) -> Iterator[Any]:
+    """The launch templates of a group: one, or with mixed instances perhaps one more for some types."""
+    if "LaunchTemplate" in found:
+        yield found["LaunchTemplate"]
+        return
+    mixed = found["MixedInstancesPolicy"]["LaunchTemplate"]
+    yield mixed["LaunchTemplateSpecification"]
+    for each in mixed.get("Overrides", ()):
+        if own := each.get("LaunchTemplateSpecification"):
+            yield own
+
+
 def hook(patient: Patient) -> Iterator[Finding]:
     """It keeps a leaving instance until the daemon is done."""
     name = patient.group["AutoScalingGroupName"]
@@ -489,6 +522,7 @@ CHECKS: dict[str, Callable[[Patient], Iterator[Finding]]] = {
     "dead letters": dead_letter_queue,
     "undelivered": undelivered,
     "group": group,
+    "image": image,
     "hook": hook,
     "scaling": scaling,
     "alarms": alarms,

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from observerd.aws import Account, endpoint_of
+from observerd.aws import Account, Unanswered, ask, endpoint_of
 from observerd.operations import due
 from observerd.operations.place import Place, outputs_of
-from observerd.operations.trouble import Trouble, asked
+from observerd.operations.trouble import Trouble, asked, trouble_of
 
 
 class Level(Enum):
@@ -116,6 +116,32 @@ class Patient:
         if not found:
             raise Missing(f"there is no Auto Scaling group {name}")
         return found[0]
+
+    def launched_from(self, template: Any) -> Any:
+        """What a launch template's version says, with an image's id where it names a parameter."""
+        answer = asked(
+            self.client("ec2").describe_launch_template_versions,
+            LaunchTemplateId=template["LaunchTemplateId"],
+            Versions=[template.get("Version", "$Default")],
+            ResolveAlias=True,
+        )
+        return answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+
+    def image(self, image_id: str) -> Any:
+        """None: there is none that this account may use."""
+        # One that was deregistered lately is an empty answer, and an error later (EC2 API Reference).
+        try:
+            found = ask(
+                self.client("ec2").describe_images,
+                ImageIds=[image_id],
+                IncludeDeprecated=True,
+                IncludeDisabled=True,
+            )["Images"]
+        except Unanswered as fault:
+            if fault.code.startswith("InvalidAMIID"):
+                return None
+            raise trouble_of(fault) from None
+        return next(iter(found), None)
 
     @property
     def policies(self) -> list[Any]:

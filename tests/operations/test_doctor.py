@@ -42,7 +42,10 @@ HEALTHY = {
         "NewInstancesProtectedFromScaleIn": False,
         "EnabledMetrics": [{"Metric": name} for name in GROUP_METRICS],
         "Instances": [],
+        "LaunchTemplate": {"LaunchTemplateId": "lt-1", "Version": "3"},
     },
+    "templates": {("lt-1", "3"): "ami-1", ("lt-2", "$Default"): "ami-2"},
+    "images": {"ami-1": {"State": "available"}, "ami-2": {"State": "available"}},
     "hooks": [
         {
             "LifecycleHookName": "drain",
@@ -158,6 +161,19 @@ class _Client:
 
     def _describe_auto_scaling_groups(self, _):
         return {"AutoScalingGroups": [self.facts["group"]] if self.facts["group"] else []}
+
+    def _describe_launch_template_versions(self, request):
+        assert request["ResolveAlias"]
+        [version] = request["Versions"]
+        data = {"ImageId": self.facts["templates"][request["LaunchTemplateId"], version]}
+        return {"LaunchTemplateVersions": [{"LaunchTemplateData": data}]}
+
+    def _describe_images(self, request):
+        """EC2 shows neither deprecated nor disabled ones to those who do not ask for them."""
+        assert request["IncludeDeprecated"]
+        assert request["IncludeDisabled"]
+        images = self.facts["images"]
+        return {"Images": [images[each] for each in request["ImageIds"] if each in images]}
 
     def _describe_lifecycle_hooks(self, _):
         return {"LifecycleHooks": self.facts["hooks"]}
@@ -286,6 +302,9 @@ PENDING = [{"SubscriptionArn": "PendingConfirmation"}]
             {"SuspendedProcesses": [{"ProcessName": "Launch", "SuspensionReason": "admin"}]},
             "Launch is suspended (admin)", "--scaling-processes Launch",
         ),
+        ("image", "images", {"ami-1": None}, "ami-1 is not there", "ImageId"),
+        ("image", "images", {"ami-1": {"State": "disabled"}}, "ami-1 is disabled", "enable-image --image-id"),
+        ("image", "images", {"ami-1": {"State": "failed"}}, "ami-1 is failed: nothing can be", None),
         ("hook", "hooks", [], "none called drain", "put-lifecycle-hook"),
         (
             "hook", "hooks", [HEALTHY["hooks"][0] | {"HeartbeatTimeout": 30}],
@@ -392,6 +411,10 @@ def test_a_ringing_alarm_says_what_it_means(ward):
         ("group", "group", {"WarmPoolConfiguration": {"MinSize": 1}}),
         ("group", "group", {"SuspendedProcesses": [{"ProcessName": "AZRebalance"}]}),
         ("group", "group", {"Instances": [WORKER | {"ProtectedFromScaleIn": False}]}),
+        (
+            "image", "images",
+            {"ami-1": {"State": "available", "DeprecationTime": "2020-01-01T00:00:00.000Z"}},
+        ),
         ("log groups", "log_groups", [{"logGroupName": JOBS}, HEALTHY["log_groups"][1]]),
         (
             "topic", "subscriptions", [*HEALTHY["subscriptions"], *PENDING],
@@ -402,6 +425,39 @@ def test_what_may_be_meant_so_is_noted(check, fact, change, ward):
     _change(ward.facts, fact, change)
 
     assert ([Level.NOTE], 0) == ([level for level, *_ in ward.found(check)], ward.examined().status)
+
+
+MIXED = {
+    "LaunchTemplate": {
+        "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1", "Version": "3"},
+        "Overrides": [
+            {"InstanceType": "m7i.large"},
+            {"InstanceType": "m7g.large", "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-2"}},
+        ],
+    }
+}
+
+
+def test_each_image_of_a_group_of_mixed_instances_is_looked_for(ward):
+    _change(ward.facts, "group", {"LaunchTemplate": None, "MixedInstancesPolicy": MIXED})
+    assert [Level.OK] == [level for level, *_ in ward.found("image")]
+
+    del ward.facts["images"]["ami-2"]
+    assert ["ami-2"] == [text.split()[0] for level, text, _ in ward.found("image") if level is Level.WRONG]
+
+
+def test_an_image_that_was_deregistered_long_ago_is_an_error_of_ec2(ward):
+    ward.faults["describe_images"] = refused("InvalidAMIID.NotFound")
+    assert [Level.WRONG] == [level for level, *_ in ward.found("image")]
+
+    ward.faults["describe_images"] = refused("UnauthorizedOperation")
+    assert [Level.UNKNOWN] == [level for level, *_ in ward.found("image")]
+
+
+def test_an_image_that_will_be_deprecated_one_day_is_healthy(ward):
+    ward.facts["images"]["ami-1"]["DeprecationTime"] = "2100-01-01T00:00:00.000Z"
+
+    assert [Level.OK] == [level for level, *_ in ward.found("image")]
 
 
 def test_a_group_that_launches_what_is_wanted_is_healthy(ward):
