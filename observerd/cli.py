@@ -180,6 +180,8 @@ def _add_schedules(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     explain.add_argument("expression", metavar="EXPR", help="'*/7 * * * *' or 'cron(0 9 ? * MON-FRI *)'")
     explain.add_argument("--timezone", metavar="TZ", help="IANA name; default: UTC")
+    for parser in (prove, coming, explain):
+        parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _command_without_config(
@@ -491,25 +493,30 @@ def _prove(arguments: argparse.Namespace) -> int:
     from observerd.schedules import show  # noqa: PLC0415
 
     file = arguments.schedules or SCHEDULES_FILE
-    return _answered(lambda: show.prove(file, arguments.years, show.now_utc()))
+    return _answered(lambda: show.prove(file, arguments.years, show.now_utc()), as_json=arguments.json)
 
 
 def _next(arguments: argparse.Namespace) -> int:
     from observerd.schedules import show  # noqa: PLC0415
 
     file = arguments.schedules or SCHEDULES_FILE
-    return _answered(lambda: show.next_runs(file, arguments.job, arguments.number, show.now_utc()))
+    return _answered(
+        lambda: show.next_runs(file, arguments.job, arguments.number, show.now_utc()), as_json=arguments.json
+    )
 
 
 def _explain(arguments: argparse.Namespace) -> int:
     from observerd.schedules import show  # noqa: PLC0415
 
-    return _answered(lambda: show.explain(arguments.expression, arguments.timezone, show.now_utc()))
+    return _answered(
+        lambda: show.explain(arguments.expression, arguments.timezone, show.now_utc()), as_json=arguments.json
+    )
 
 
-def _answered(answer: "Callable[[], show.Answer]") -> int:
+def _answered(answer: "Callable[[], show.Answer]", *, as_json: bool = False) -> int:
     """Print what a command about schedules answers; its exit status."""
     from observerd.config import BadConfig  # noqa: PLC0415
+    from observerd.operations import screen  # noqa: PLC0415
     from observerd.schedules.show import NotPossible  # noqa: PLC0415
 
     try:
@@ -518,7 +525,7 @@ def _answered(answer: "Callable[[], show.Answer]") -> int:
         raise _Complaint(EX_CONFIG, "\nobserverd: ".join(bad.faults)) from None
     except NotPossible as fault:
         raise _Complaint(fault.status, str(fault)) from None
-    print(answered.text)
+    print(screen.as_json(answered.value) if as_json else answered.text)
     return answered.status
 
 

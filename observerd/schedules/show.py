@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from observerd.core.lines import one_line
@@ -42,6 +43,8 @@ _CHOSEN = {
 class Answer:
     text: str
     status: int = 0
+    value: Any = None
+    """The same for --json."""
 
 
 class NotPossible(Exception):
@@ -274,7 +277,7 @@ def prove(path: Path, years: int | None, now: datetime) -> Answer:
     """Every line against its expressions. Status 1 where they differ and nobody chose that."""
     schedules = [each for each in load(path).entries if each.cron is not None]
     if not schedules:
-        return Answer("no schedule is written as a crontab line: there is nothing to compare")
+        return Answer("no schedule is written as a crontab line: there is nothing to compare", value=[])
     proofs = [proof.prove(each, now, years) for each in schedules]
     rows = [
         ("SCHEDULE", "CRONTAB", "TIME ZONE", "RUNS", "UNTIL", "CLOCK CHANGES", "RESULT"),
@@ -285,7 +288,8 @@ def prove(path: Path, years: int | None, now: datetime) -> Answer:
         *(_differences(each, now) for each in proofs if each.differences),
         _proof_summary(proofs, now),
     ]
-    return Answer("\n\n".join(blocks), DIFFERENT if any(_unexplained(each, now) for each in proofs) else 0)
+    status = DIFFERENT if any(_unexplained(each, now) for each in proofs) else 0
+    return Answer("\n\n".join(blocks), status, [_proof_values(each, now) for each in proofs])
 
 
 def _proof_row(found: proof.Proof) -> tuple[str, ...]:
@@ -302,6 +306,28 @@ def _proof_row(found: proof.Proof) -> tuple[str, ...]:
         str(found.changes),
         result,
     )
+
+
+def _proof_values(found: proof.Proof, now: datetime) -> dict[str, Any]:
+    schedule = found.schedule
+    assert schedule.cron is not None  # noqa: S101 as above
+    return {
+        "schedule": schedule.name,
+        "crontab": schedule.cron.text,
+        "timezone": schedule.timezone,
+        "runs": found.instants,
+        "until": _utc(found.until),
+        "clock_changes": found.changes,
+        "differences": [
+            {
+                "at": _utc(each.at),
+                "only": "cron" if each.only_cron else "eventbridge",
+                "why": proof.why(each, schedule),
+                "chosen": proof.is_chosen(each, found, now),
+            }
+            for each in found.differences
+        ],
+    }
 
 
 def _differences(found: proof.Proof, now: datetime) -> str:
@@ -355,13 +381,17 @@ def next_runs(path: Path, job: str | None, number: int, now: datetime) -> Answer
     ]
     coming.sort(key=lambda run: (run[0], run[1].name))
     if not coming:
-        return Answer("nothing: every schedule is disabled, or in the past")
+        return Answer("nothing: every schedule is disabled, or in the past", value=[])
     rows = [("JOB", "STARTS", "TIME ZONE", "IN", "UTC")]
     for at, each in coming[:number]:
         rows.append(
             (each.job, _local(at, each.timezone), each.timezone, span_words(at - now), f"{at:%Y-%m-%d %H:%M}")
         )
-    return Answer(_table(rows, indent=""))
+    values = [
+        {"schedule": each.name, "job": each.job, "scheduled_time": _utc(at), "timezone": each.timezone}
+        for at, each in coming[:number]
+    ]
+    return Answer(_table(rows, indent=""), value=values)
 
 
 def _coming(parts: Iterable[Part], number: int, now: datetime) -> list[datetime]:
@@ -377,12 +407,14 @@ def explain(text: str, timezone: str | None, now: datetime) -> Answer:
     zone = _zone(timezone or "UTC")
     try:
         if re.match(r"\s*(cron|rate|at)\(", text, re.IGNORECASE):
-            return Answer(_explain_expression(eventbridge.read_expression(text), zone, now))
-        return Answer(_explain_cron(read_cron(text), zone, now))
+            explained = _explained_expression(eventbridge.read_expression(text), zone, now)
+        else:
+            explained = _explained_cron(read_cron(text), zone, now)
     except eventbridge.BadExpression as fault:
         raise NotPossible(f"{text!r} {fault}") from None
     except BadCron as fault:
         raise NotPossible(f"{text!r} {fault}{_meant_for_aws(text)}") from None
+    return Answer(explained.text(), value=explained.values())
 
 
 def _meant_for_aws(text: str) -> str:
@@ -397,23 +429,57 @@ def _meant_for_aws(text: str) -> str:
     return f" (for AWS, write {expression!r})"
 
 
-def _explain_expression(expression: eventbridge.Expression, zone: str, now: datetime) -> str:
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    grammar: str
+    """"crontab" or "EventBridge"."""
+    expression: str
+    means: str
+    timezone: str
+    parts: Sequence[Part]
+    """What Scheduler needs for a crontab line."""
+    coming: Sequence[datetime]
+    warnings: Sequence[str]
+
+    def text(self) -> str:
+        facts = [(self.grammar, self.expression), ("means", self.means)]
+        facts += [("EventBridge", _part_text(part)) for part in self.parts]
+        facts += [
+            ("" if number else "next", _local(at, self.timezone)) for number, at in enumerate(self.coming)
+        ]
+        facts += [("careful", warning) for warning in self.warnings]
+        width = max(len(label) for label, _ in facts)
+        return "\n".join(f"{label.ljust(width)}  {said}" for label, said in facts)
+
+    def values(self) -> dict[str, Any]:
+        return {
+            "grammar": self.grammar.lower(),
+            "expression": self.expression,
+            "means": self.means,
+            "timezone": self.timezone,
+            "eventbridge": [
+                {"expression": each.expression, "timezone": each.timezone} for each in self.parts
+            ],
+            "next": [_utc(at) for at in self.coming],
+            "warnings": list(self.warnings),
+        }
+
+
+def _explained_expression(expression: eventbridge.Expression, zone: str, now: datetime) -> _Explained:
     coming = islice(eventbridge.runs(expression, ZoneInfo(zone), now), _SOON)
-    return _explained(
-        [("EventBridge", expression.text), ("means", expression_words(expression))],
-        coming, zone, expression_warnings(expression),
-    )  # fmt: skip
+    means, warnings = expression_words(expression), list(expression_warnings(expression))
+    return _Explained("EventBridge", expression.text, means, zone, (), list(coming), warnings)
 
 
-def _explain_cron(cron: Cron, zone: str, now: datetime) -> str:
-    facts = [("crontab", cron.text), ("means", cron_words(cron))]
+def _explained_cron(cron: Cron, zone: str, now: datetime) -> _Explained:
+    parts: Sequence[Part] = ()
     warnings = list(cron_warnings(cron))
     try:
         parts = convert(cron, zone, like_cron=True, since=now.date())
-        facts += [("EventBridge", _part_text(part)) for part in parts]
     except CannotConvert as fault:
         warnings.append(f"cannot be said in EventBridge's grammar: {fault}")
-    return _explained(facts, islice(crontab.runs(cron, ZoneInfo(zone), now), _SOON), zone, iter(warnings))
+    coming = islice(crontab.runs(cron, ZoneInfo(zone), now), _SOON)
+    return _Explained("crontab", cron.text, cron_words(cron), zone, parts, list(coming), warnings)
 
 
 def _part_text(part: Part) -> str:
@@ -421,20 +487,15 @@ def _part_text(part: Part) -> str:
     return f"{part.expression} in {part.timezone}{of_clocks}"
 
 
-def _explained(
-    facts: list[tuple[str, str]], coming: Iterable[datetime], zone: str, warnings: Iterator[str]
-) -> str:
-    facts += [("" if number else "next", _local(at, zone)) for number, at in enumerate(coming)]
-    facts += [("careful", warning) for warning in warnings]
-    width = max(len(label) for label, _ in facts)
-    return "\n".join(f"{label.ljust(width)}  {said}" for label, said in facts)
-
-
 # ---- text
 
 
 def _local(at: datetime, zone: str, form: str = "%a %Y-%m-%d %H:%M %Z") -> str:
     return at.astimezone(ZoneInfo(zone)).strftime(form)
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _table(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> str:

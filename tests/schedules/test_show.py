@@ -1,5 +1,6 @@
 """What is said of expressions and of when jobs start."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -154,6 +155,60 @@ def test_the_two_schedules_of_a_line_are_one_start_where_both_come(file):
     said = show.next_runs(file, "report", 3, NOW).text
 
     assert ["11-24", "12-01", "12-08"] == [row.split()[2][5:] for row in said.splitlines()[1:]]
+
+
+def told(arguments, capsys, status=0):
+    """What the command says to a program."""
+    assert status == main([*arguments, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_next_starts_are_told_to_programs(file, capsys, monkeypatch):
+    monkeypatch.setattr(show, "now_utc", lambda: NOW)
+
+    first, second = told(["next", "-n", "2", "--schedules", str(file)], capsys)
+    assert {
+        "schedule": "nightly", "job": "nightly", "scheduled_time": "2026-11-24T01:30:00Z",
+        "timezone": "Europe/Berlin",
+    } == second  # fmt: skip
+    assert ("hourly", "sync", "2026-11-24T01:00:00Z") == tuple(first.values())[:3]
+    assert [] == told(["next", "off", "--schedules", str(file)], capsys)
+
+
+def test_an_explanation_is_told_to_programs(capsys, monkeypatch):
+    monkeypatch.setattr(show, "now_utc", lambda: NOW)
+
+    line = told(["explain", "30 2 * * *", "--timezone", "Europe/Berlin"], capsys)
+    assert ("crontab", "30 2 * * *", "at 02:30 every day", "Europe/Berlin") == tuple(line.values())[:4]
+    assert [
+        {"expression": "cron(30 2 * * ? *)", "timezone": "Europe/Berlin"},
+        {"expression": "cron(0 1 ? 3 1L *)", "timezone": "UTC"},
+    ] == line["eventbridge"]
+    assert ("2026-11-24T01:30:00Z", 5, []) == (line["next"][0], len(line["next"]), line["warnings"])
+
+    expression = told(["explain", "rate(1 hour)"], capsys)
+    assert ("eventbridge", "rate(1 hour)", []) == tuple(
+        expression[key] for key in ("grammar", "expression", "eventbridge")
+    )
+    assert "a rate counts from" in expression["warnings"][0]
+
+
+def test_a_proof_is_told_to_programs(file, capsys, monkeypatch):
+    monkeypatch.setattr(show, "now_utc", lambda: NOW)
+    file.write_text(SCHEDULES.replace("[schedule.both]", 'clock_changes = "eventbridge"\n[schedule.both]'))
+
+    nightly, both, off = told(["prove", str(file)], capsys)
+    assert ("nightly", "30 2 * * *", "Europe/Berlin", "2029-08-19T00:30:00Z", 6) == tuple(
+        nightly[key] for key in ("schedule", "crontab", "timezone", "until", "clock_changes")
+    )
+    assert {
+        "at": "2027-03-28T01:00:00Z", "only": "cron", "chosen": True,
+        "why": "clocks are put forward by 60 minutes: "
+        "cron makes up for the time that is jumped over, Scheduler skips it",
+    } == nightly["differences"][0]  # fmt: skip
+    assert ([], []) == (both["differences"], off["differences"])
+    file.write_text("")
+    assert [] == told(["prove", str(file)], capsys)
 
 
 def test_who_asks_for_what_is_not_there_is_told(file):
