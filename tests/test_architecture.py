@@ -31,7 +31,7 @@ THIRD_PARTY = {
     "cattrs": {"config"},
     "boto3": {"aws"},
     "botocore": {"aws", "cloudwatch_logs", "herald", "instance", "sqs"},
-    "cronsim": {"schedules", "simulation"},
+    "cronsim": {"schedules"},
     "daemon": {"background"},
     "ec2_metadata": {"metadata"},
     "mypy_boto3_autoscaling": {"aws", "instance"},

@@ -111,7 +111,7 @@ def _line(entry: Entry, settings: Settings, shared: frozenset[str], taken: dict[
     zone = known_zone(cron_tz or settings.timezone)
     user = entry.user or settings.user
     job, of_environment = _job(entry, unwrapped, user, settings)
-    name = _free_name(unwrapped.command, taken)
+    name = free_name(unwrapped.command, taken)
     schedule = Schedule(
         name,
         job=name,
@@ -144,7 +144,7 @@ def _user_column(command: str, home_of: Callable[[str], str | None]) -> str | No
     return first if rest and rest[0].startswith("/") and home_of(first) else None
 
 
-def _free_name(command: str, taken: Mapping[str, str]) -> str:
+def free_name(command: str, taken: Mapping[str, str]) -> str:
     """The program's name; then with what tells its command from that of the job which has the name."""
     name = name_of(command)
     if name not in taken:

@@ -1,26 +1,14 @@
-"""A crontab's lines as the schedules of the world. What a line means is cronsim's knowledge."""
+"""A crontab's lines as the schedules of the world: read and named as by `import-crontab`, and due by UTC."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from itertools import takewhile
 
-from cronsim import CronSim, CronSimError
-
-from observerd.core.job import JOB_NAME
-
-MACROS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
-_FIELDS = 5
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\s*=")
+from observerd.schedules import reading
+from observerd.schedules.cron import read_cron, runs
+from observerd.schedules.importing import free_name
+from observerd.schedules.wrapping import unwrap
 
 
 class BadCrontab(Exception):
@@ -43,54 +31,27 @@ class Schedule:
 def read_crontab(text: str) -> tuple[Schedule, ...]:
     """The schedules of a user's crontab. Raises BadCrontab, which names every fault at once.
 
-    Comments, blank lines and assignments are passed over; @reboot has no time and is, too.
+    A line of @reboot is passed over: it has no time.
     """
-    found: list[Schedule] = []
-    faults = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or line.lstrip().startswith(("#", "@reboot")) or _ASSIGNMENT.match(line.lstrip()):
-            continue
-        try:
-            found.append(_schedule(words, {each.job for each in found}))
-        except (CronSimError, ValueError) as fault:
-            faults.append(f"line {number}: {fault}: {line.strip()!r}")
-    if not found and not faults:
+    entries, refusals = reading.read_crontab(text, system=False)
+    faults = [
+        f"line {each.number}: {each.line!r} {each.reason}"
+        for each in refusals
+        if not each.line.startswith("@reboot")
+    ]
+    if not entries and not faults:
         faults.append("no schedule in it")
     if faults:
         raise BadCrontab("\n".join(faults))
-    return tuple(found)
+    taken: dict[str, str] = {}
+    for entry in entries:
+        command = unwrap(entry.command).command
+        taken[free_name(command, taken)] = command
+    return tuple(Schedule(entry.cron.text, job) for entry, job in zip(entries, taken, strict=True))
 
 
 def instants(schedule: Schedule, start: float, end: float) -> Iterator[float]:
     """The Unix times in [start, end) at which the schedule is due."""
-    # cronsim begins after the time it is given.
-    upcoming = CronSim(schedule.expression, datetime.fromtimestamp(start - 1, UTC))
-    for moment in upcoming:
-        if moment.timestamp() >= end:
-            return
-        yield moment.timestamp()
-
-
-def _schedule(words: list[str], taken: set[str]) -> Schedule:
-    width = 1 if words[0].startswith("@") else _FIELDS
-    expression, command = " ".join(words[:width]), words[width:]
-    expression = MACROS.get(expression.lower(), expression)
-    if not command:
-        raise ValueError("no command")
-    CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC))
-    return Schedule(expression, _unused(_job_name(command), taken))
-
-
-def _job_name(command: list[str]) -> str:
-    """The program's own name: /usr/local/bin/nightly-feed.sh --all is nightly-feed."""
-    stem = PurePosixPath(command[0]).name.removesuffix(".sh").removesuffix(".py")
-    name = re.sub("[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:70]
-    return name if JOB_NAME.fullmatch(name) else "job"
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    """Two lines with one program are two jobs here: their runs may overlap."""
-    if name not in taken:
-        return name
-    return next(f"{name}-{number}" for number in range(2, len(taken) + 3) if f"{name}-{number}" not in taken)
+    # None is as early as what they come after.
+    coming = runs(read_cron(schedule.expression), UTC, datetime.fromtimestamp(start - 1, UTC))
+    return takewhile(lambda at: at < end, (moment.timestamp() for moment in coming))

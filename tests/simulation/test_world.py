@@ -3,7 +3,7 @@
 import pytest
 
 from observerd.simulation.command import kinds_of
-from observerd.simulation.crontab import BadCrontab, read_crontab
+from observerd.simulation.crontab import BadCrontab, instants, read_crontab
 from observerd.simulation.faults import PRESETS, draw_plan
 from observerd.simulation.seed import SeedWorld
 from observerd.simulation.tally import percentile
@@ -37,6 +37,28 @@ def test_the_seeds_design_needs_about_ten_minutes_for_a_daily_job():
 def test_a_crontab_fault_names_its_line():
     with pytest.raises(BadCrontab, match=r"line 2: .*61"):
         read_crontab("0 3 * * * good\n61 3 * * * bad\n")
+
+
+def test_a_crontab_is_read_as_by_the_import():
+    text = """MAILTO=ops@example.com
+CRON_TZ=UTC
+# feeds
+-0 3 * * Mon-FRI  flock -n /run/lock/f /usr/local/bin/nightly-feed --all >/dev/null 2>&1
+@daily\t/usr/local/bin/nightly-feed --day 100\\%
+@reboot /usr/local/bin/warm-up
+"""
+    first, second = read_crontab(text)
+    assert ("0 3 * * Mon-FRI", "nightly-feed") == (first.expression, first.job)
+    assert ("0 0 * * *", "nightly-feed-2") == (second.expression, second.job)
+    with pytest.raises(BadCrontab, match=r"^line 1: '0 3 \* \* \* \* job' has '\*' after five fields"):
+        read_crontab("0 3 * * * * job")
+    with pytest.raises(BadCrontab, match="no schedule in it"):
+        read_crontab("@reboot /usr/local/bin/warm-up")
+
+
+def test_a_line_is_due_from_the_first_instant_to_before_the_last():
+    (line,) = read_crontab("*/10 * * * * often")
+    assert [1_200.0, 1_800.0, 2_400.0] == list(instants(line, 1_200.0, 3_000.0))
 
 
 def test_kinds_are_added_and_taken_away():
