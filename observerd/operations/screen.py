@@ -90,15 +90,19 @@ def screen_of(stream: TextIO, environ: Mapping[str, str]) -> Screen:
     return Screen(os.get_terminal_size(stream.fileno()).columns or None, colour)
 
 
+def _terminal(stream: TextIO) -> TextIO | None:
+    return stream if stream.isatty() else None
+
+
 class Progress:
     """Says on a terminal, in one line that is wiped at the end, how far long work has come.
 
     with Progress("reading events", sys.stderr) as progress: progress.at(1200)
     """
 
-    def __init__(self, what: str, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, what: str, stream: TextIO | None = None) -> None:
         self._what = what
-        self._stream = stream if stream.isatty() else None
+        self._stream = _terminal(stream or sys.stderr)
         # Many pages of a long search are empty: that it goes on must show all the same.
         self._dots = cycle((".  ", ".. ", "..."))
 
@@ -121,8 +125,8 @@ class Progress:
 class Waiting:
     """Says on a terminal, while AWS is asked again, that it did not answer. It is aws.Account's observer."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream if stream.isatty() else None
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = _terminal(stream or sys.stderr)
         self._fault = ""
 
     def sent(self, _service: str, _operation: str) -> None:
