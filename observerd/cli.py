@@ -30,7 +30,7 @@ exit status (sysexits.h):
   0   done: idle, drained, or told to stop     69  AWS does not do what it was asked
   1   stopped with jobs that would not end     70  an error of observerd's own
       `doctor`, `prove`, `dlq`: not all well   77  not allowed; `doctor`: not all could be looked at
-  64  wrong usage                              75  not now: the pidfile is held, AWS is busy
+  64  wrong usage                              75  not now: pidfile held, AWS or machine is busy
   65  a payload or time that cannot be read    78  configuration: files, queue missing or denied
   66  no such run, dead letter, stack or file 130  interrupted
   `exec` exits as its job does; 128 + n when signal n ended it, 127 when it could not be started.
@@ -351,13 +351,19 @@ def _serve(arguments: argparse.Namespace, loaded: "Loaded", reread: "Callable[[]
     from observerd.executors.choice import Unsuitable  # noqa: PLC0415
     from observerd.logs import set_up  # noqa: PLC0415
 
-    set_up(loaded.config.log_level, loaded.config.log_format, os.environ)
     try:
+        set_up(loaded.config.log_level, loaded.config.log_format, os.environ)
         return assembly.run(loaded, reread, once=arguments.once, drain=arguments.drain).status
     except (Unusable, Unsuitable) as fault:
         raise _Complaint(EX_CONFIG, str(fault)) from None
     except Unanswered as fault:
         raise _Complaint(EX_TEMPFAIL, str(fault)) from None
+    except RuntimeError as error:
+        # threading has no error of its own for it. Nothing of ours raises this once the daemon serves.
+        if "start new thread" not in str(error):
+            raise
+        text = "no thread can be started: the limit of tasks or processes is reached, or memory is short"
+        raise _Complaint(EX_TEMPFAIL, f"{text} (see TasksMax= of the unit, ulimit -u, free)") from None
 
 
 def _exec(arguments: argparse.Namespace) -> int:

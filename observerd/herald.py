@@ -1,5 +1,6 @@
 """Tells people and monitors what becomes of runs, on threads of its own: no run waits for it."""
 
+import contextlib
 import json
 import logging
 import queue
@@ -68,8 +69,11 @@ class Errands:
             self._left += 1
         self._waiting.put(errand)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            # None to be had: the next errand tries again, and this one waits.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
 
     def finish(self, timeout_s: float) -> int:
         """How many are left when all are done, or the time is up."""

@@ -239,6 +239,32 @@ def test_a_message_that_came_while_the_daemon_stood_still_is_not_started_beside_
     assert held.visible_at > time.monotonic() + 30, "what another worker holds is left alone"
 
 
+NO_THREAD = """
+import os, threading
+
+start = threading.Thread.start
+
+
+def start_or_not(thread):
+    if thread.name == os.environ["NO_THREAD"]:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+
+threading.Thread.start = start_or_not
+"""
+
+
+@pytest.mark.parametrize("name", ["log", "signals", "receiver", "heartbeat"])
+def test_a_machine_that_has_no_thread_left_is_told_in_a_line_and_tried_again(name, sqs, daemon, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(NO_THREAD)
+    with daemon(environ={"PYTHONPATH": str(tmp_path), "NO_THREAD": name}) as running:
+        assert 75 == running.status()
+
+    [said] = [line for line in running.lines if not line.startswith("{")]
+    assert said.startswith("observerd: no thread can be started: the limit of tasks or processes is reached")
+
+
 # ---- a machine that is hibernated: what waits in it waits on, and SQS has given its messages to others
 
 

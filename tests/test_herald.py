@@ -236,6 +236,23 @@ def test_what_waits_is_bounded(caplog, monkeypatch):
     assert 0 == errands.finish(30.0)
 
 
+def test_where_no_thread_is_to_be_had_an_errand_waits_for_the_next(monkeypatch):
+    """The daemon serves on: it is the main thread that adds them."""
+    done, start, refusals = [], threading.Thread.start, [RuntimeError("can't start new thread")]
+
+    def start_later(thread):
+        if refusals:
+            raise refusals.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    errands = Errands("test")
+    errands.add(lambda: done.append("first"))
+    errands.add(lambda: done.append("second"))
+
+    assert (0, ["first", "second"]) == (errands.finish(30.0), done)
+
+
 def test_a_topic_gets_text_and_attributes():
     calls = []
 
