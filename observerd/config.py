@@ -367,7 +367,7 @@ class _Reading:
         try:
             table = tomllib.loads(self._content(file).decode())
         except OSError as error:
-            self.fault(file, "", f"cannot be read: {error.strerror}")
+            self._unreadable(file, error)
         except UnicodeDecodeError as error:
             self.fault(file, "", f"not UTF-8: byte {error.start} (save it as UTF-8)")
         except RecursionError:
@@ -380,6 +380,15 @@ class _Reading:
                 self._warn_of_secrets(file, table)
             return table
         return {}
+
+    def _unreadable(self, path: Path, error: OSError) -> None:
+        """Root, too, is denied a file of another's where it has no capabilities left, as by our unit."""
+        text = f"cannot be read: {error.strerror}"
+        with contextlib.suppress(OSError):
+            if isinstance(error, PermissionError) and (owner := path.stat().st_uid) != self._uid:
+                mend = "run as root" if self._uid else f"run: chown root {shlex.quote(str(path))}"
+                text += f", owned by user {owner} ({mend})"
+        self.fault(path, "", text)
 
     def _content(self, file: Path) -> bytes:
         """Raises OSError. What is checked is what was opened: a name can be given to another file."""

@@ -4,6 +4,7 @@ Run as a program, this writes the tables of docs/configuration.md.
 """
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -382,6 +383,35 @@ def test_an_unreadable_file_is_a_fault(etc):
     etc.write("conf.d/a.toml", "", mode=0)
 
     assert etc.faults() == ["conf.d/a.toml: cannot be read: Permission denied"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("name", ["conf.d/a.toml", "jobs.d/a.toml"])
+def test_whose_a_file_is_that_root_without_capabilities_cannot_read(etc, name):
+    """So the unit has it: only what is root's own is read."""
+    etc.write("observerd.toml", "")
+    etc.write(name, "", mode=0o600)
+    path = etc.base / name
+    os.chown(path, 1001, 0)
+    check = (sys.executable, "-m", "observerd", "check-config", "--config", etc.base / "observerd.toml")
+    done = subprocess.run(
+        ("setpriv", "--bounding-set=-all", *check),
+        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    mend = f"owned by user 1001 (run: chown root {path})"
+    told = f"observerd: {path}: cannot be read: Permission denied, {mend}\n"
+    assert (78, told) == (done.returncode, done.stderr)
+
+
+def test_a_person_who_may_not_read_what_is_root_s_is_told_to_be_root(tmp_path, monkeypatch):
+    reading = config._Reading(tmp_path, 1000)
+    monkeypatch.setattr(Path, "stat", lambda _: SimpleNamespace(st_uid=0))
+
+    reading._unreadable(tmp_path / "a.toml", PermissionError(errno.EACCES, "Permission denied"))
+
+    told = "cannot be read: Permission denied, owned by user 0 (run as root)"
+    assert [f"{tmp_path}/a.toml: {told}"] == reading.faults
 
 
 def test_a_directory_of_files_that_is_a_file_is_a_fault(etc):
