@@ -37,7 +37,7 @@ class Screen:
 
     def quote(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self.text(self._painted(f"    {clipped(line, WIDTH - 4)}", DIM))
+            self.text(self._painted(f"    {clipped(line, WIDTH - 4)}".rstrip(), DIM))
 
     def event(self, line: Line) -> None:
         """Times are seconds since the first line."""

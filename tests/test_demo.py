@@ -151,6 +151,7 @@ def test_the_demo_shows_the_whole_way_and_everything_it_claims_holds(finished):
     positions = [demo.text.find(each) for each in hops]
     assert -1 not in positions, hops[positions.index(-1)]
     assert positions == sorted(positions)
+    assert [] == [line for line in demo.text.splitlines() if line != line.rstrip()]
 
 
 def test_a_whole_demo_leaves_no_process_and_no_file_behind(finished):
