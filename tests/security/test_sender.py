@@ -91,7 +91,7 @@ def test_names_that_mean_something_elsewhere_end_as_dead_letters(sqs, daemon, tm
         sqs.send("{}", attributes={"Name": text(name)})
     sqs.wait_for(lambda fake: len(fake.bodies("dead")) == 2 * len(NAMES))
     sqs.send_job("safe")
-    daemon.wait_for_ledger("ran")
+    daemon.wait_for("run ended", count=2 * len(NAMES) + 1)
 
     assert {"rejected"} == {line["outcome"] for line in daemon.said("run ended") if line.get("job") != "safe"}
     assert 1 == len(daemon.said("run started"))
