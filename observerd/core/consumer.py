@@ -83,8 +83,8 @@ LONG_POLL_S = 20
 FIRST_POLL_S = 1
 # Receives that fail are tried again after half a second at first, a minute at most.
 RETRY_S, RETRY_CAP_S = 0.5, 60.0
-# Jobs so short that a poll for each would cost more than they do are asked for together.
-APART_S = 0.02
+# A poll costs some ms. Jobs that are over in less than this are asked for together, so far apart.
+SHORT_S, APART_S = 0.05, 0.02
 # So long an idle worker stays for what is visible and not to be had. It spares the group a start every few
 # minutes; who is one of several, and none too many, leaves after it.
 STAY_S = 1_800.0
@@ -158,6 +158,8 @@ class Consumer:
         self._polled_at = self._answered_at = now
         self._asked_for = 0
         self._was_full = False
+        self._was_short = True
+        self._taken_at: dict[str, float] = {}
         self._receive_failures = 0
         self._retry_at = now
         self._idle_since: float | None = None
@@ -305,6 +307,7 @@ class Consumer:
     def _take(self, message: Message, now: float) -> Order:
         self._idle_since = None
         self.running[message.id] = message
+        self._taken_at[message.id] = now
         self.leases.take(message, self._polled_at, now)
         self._taken += 1
         return Discard(message) if message.id in self._undeleted else Start(message)
@@ -329,6 +332,7 @@ class Consumer:
         """The job has; Finished says that SQS has been told, too."""
         if isinstance(event, Settling):
             self.settling.add(event.message.id)
+            self._was_short = now - self._taken_at[event.message.id] < SHORT_S
         else:
             self._finished(event, now)
 
@@ -336,6 +340,7 @@ class Consumer:
         del self.running[event.message.id]
         self.settling.discard(event.message.id)
         self.leases.drop(event.message.id)
+        del self._taken_at[event.message.id]
         self._undeleted.discard(event.message.id)
         self._told_to_stop.discard(event.message.id)
         if event.outcome is Outcome.SUCCEEDED and not event.deleted:
@@ -500,9 +505,10 @@ class Consumer:
         return [Poll(self._asked_for, self._wait_s())]
 
     def _poll_at(self) -> float:
-        """At once; soon after a poll that filled all the room there was, when no more can be asked for."""
+        """At once; soon after a poll that filled all the room there was, when jobs are short and no more of
+        them can be asked for."""
         most = min(self.limits.slots, self.limits.receive_at_most)
-        apart_s = APART_S if self._was_full and self._wanted() < most else 0.0
+        apart_s = APART_S if self._was_full and self._was_short and self._wanted() < most else 0.0
         return max(self._retry_at, self._answered_at + apart_s)
 
     def _wait_s(self) -> int:

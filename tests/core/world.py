@@ -58,8 +58,8 @@ STAY_S = 1_800
 UNSURE_S = 600
 OUT_OF_SERVICE = {TargetState.STANDBY, TargetState.DETACHED, TargetState.WARMED}
 EPSILON_S = 1e-6
-# How long a free slot may wait for others, to be asked for together.
-APART_S = 0.02
+# How long a free slot may wait for others, to be asked for together, if the last job to end was short.
+SHORT_S, APART_S = 0.05, 0.02
 
 LIMITS = st.builds(
     real.Limits,
@@ -89,6 +89,7 @@ class World(RuleBasedStateMachine):
         self.running, self.taken_at, self.expires_at = {}, {}, {}
         self.ended = {}
         self.settling = set()
+        self.was_short = True
         self.undeleted = set()
         self.poll, self.failing = None, False
         self.asked_at = start
@@ -134,6 +135,7 @@ class World(RuleBasedStateMachine):
         if self.has_room_that_nobody_asks_for():
             assert wake_at is not None, "a slot stays free for ever"
             assert wake_at <= self.answered_at + APART_S, "a slot stays free for long"
+            assert self.was_short, "jobs are waited for that are not about to end"
 
     def has_room_that_nobody_asks_for(self):
         asked = self.exit or self.stopping or self.poll or (self.limits.once and self.count)
@@ -378,6 +380,7 @@ class World(RuleBasedStateMachine):
     def a_job_ends(self, data):
         message_id = data.draw(st.sampled_from(sorted(self.running.keys() - self.settling)))
         self.settling.add(message_id)
+        self.was_short = self.now - self.taken_at[message_id] < SHORT_S
         self.happens(Settling(self.running[message_id]))
 
     @precondition(lambda self: self.running and not self.exit)
