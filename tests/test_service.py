@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from observerd import clock
+from observerd import clock, service
 from observerd.core.consumer import Consumer, Limits
 from observerd.core.events import (
     Cause,
@@ -98,6 +98,26 @@ def test_all_that_has_come_is_taken_in_one_go():
     assert [] == shown, "the last event ends the service"
     assert 3 == sum(isinstance(order, Poll) for order in orders)
     assert [["WATCHDOG=1", "EXTEND_TIMEOUT_USEC=90000000"]] == notifier.said
+
+
+def test_what_several_jobs_tell_and_nobody_waits_for_is_heard_in_one_go(monkeypatch):
+    messages = tuple(Message(f"m-{number}", "handle", "{}") for number in range(2))
+    consumer, inbox, slept = Consumer(Limits(slots=2), 0.0), queue.SimpleQueue(), []
+    monkeypatch.setattr(service.time, "sleep", slept.append)
+
+    def sleeps_for(event):
+        slept.clear()
+        inbox.put(event)
+        assert [event] == Service(consumer, inbox, Notifier({}), "jobs")._next_events()
+        return slept
+
+    for each in (TimeUp(), Received(messages)):
+        consumer.on(each, 1.0)
+    done = Finished(messages[0], Outcome.SUCCEEDED, deleted=True)
+    assert [service.GATHER_S] == sleeps_for(done)
+    assert [] == sleeps_for(Settling(messages[0])), "its slot is to be filled"
+    consumer.on(Settling(messages[0]), 1.0)
+    assert [] == sleeps_for(done), "no other is about to tell anything"
 
 
 def test_what_the_consumer_means_to_do_must_not_be_long_overdue():
