@@ -196,8 +196,9 @@ def set_up(level: str, form: str, environ: Mapping[str, str]) -> None:
 
     It starts a thread: to be called after every fork.
     """
-    # What no line shows costs a tenth of each (Python's Logging HOWTO, Optimization).
+    # What no line shows is not looked for (Python's Logging HOWTO, Optimization).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 as the HOWTO has it
     handler = Writer(Output(sys.stderr))
     priorities = form == "auto" and _is_journal(environ)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(priorities=priorities))

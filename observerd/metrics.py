@@ -223,6 +223,10 @@ class Metrics:
         self.cpu.labels(job).inc(report.cpu_s or 0.0)
         if report.max_rss_bytes is not None:
             self.max_rss.labels(job).set(report.max_rss_bytes)
+        if report.lines:
+            self._count_lines(job, report)
+
+    def _count_lines(self, job: str, report: Report) -> None:
         sent = report.lines - report.lines_to_journal - report.lines_dropped
         self.output_lines.labels(job, "sent").inc(sent)
         self.output_lines.labels(job, "journal").inc(report.lines_to_journal)

@@ -255,10 +255,14 @@ def spawn(command: Command) -> subprocess.Popen[bytes]:
 
 def _file_of(content: bytes) -> int:
     """A descriptor to read content from. A file in memory, because nobody has to feed it."""
-    descriptor = os.memfd_create("payload", os.MFD_CLOEXEC)
-    with open(descriptor, "wb", closefd=False) as file:
-        file.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    descriptor, done = os.memfd_create("payload", os.MFD_CLOEXEC), 0
+    try:
+        # Where it is said, so that the job reads from the beginning.
+        while done < len(content):
+            done += os.pwrite(descriptor, content[done:], done)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

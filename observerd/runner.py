@@ -13,7 +13,7 @@ from observerd.core.job import Job
 from observerd.core.run import Ended, Refusal, Run, outcome_of, plan, reason_of
 from observerd.core.settlement import Act, Settlement, kept_back, settlement
 from observerd.executors import Executor
-from observerd.joblog import JobLogs
+from observerd.joblog import Delivery, JobLogs
 from observerd.sqs import HandleRefused, NoDeadLetterQueue, Queue, SqsFault
 
 log = logging.getLogger(__name__)
@@ -100,13 +100,7 @@ class Runner:
             # While the lease is still held: the log of a deleted message must not be lost with this machine.
             delivery = output.close()
         outcome = outcome_of(ended, run.job)
-        report = replace(
-            _report(run, ended, outcome),
-            lines=delivery.lines,
-            lines_to_journal=delivery.to_journal,
-            lines_dropped=delivery.dropped,
-            last_lines=output.tail(),
-        )
+        report = _report(run, ended, outcome, delivery, output.tail())
         return self._settle(run.message, outcome, run.job, report, bell)
 
     def _settle(
@@ -159,7 +153,7 @@ class Runner:
         return _Told(f"back in {decided.delay_s} s", back_in_s=decided.delay_s)
 
 
-def _report(run: Run, ended: Ended, outcome: Outcome) -> Report:
+def _report(run: Run, ended: Ended, outcome: Outcome, delivery: Delivery, last_lines: str) -> Report:
     return Report(
         job=run.job.name,
         run_id=run.request.run_id,
@@ -172,4 +166,8 @@ def _report(run: Run, ended: Ended, outcome: Outcome) -> Report:
         cpu_s=ended.cpu_s,
         max_rss_bytes=ended.max_rss_bytes,
         leaked=ended.leaked,
+        lines=delivery.lines,
+        lines_to_journal=delivery.to_journal,
+        lines_dropped=delivery.dropped,
+        last_lines=last_lines,
     )

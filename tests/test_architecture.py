@@ -49,6 +49,7 @@ CORE_STDLIB = {
     "dataclasses",
     "datetime",
     "enum",
+    "functools",
     "hashlib",
     "json",
     "re",

@@ -1,5 +1,6 @@
 """Real children, because they are the subject."""
 
+import errno
 import os
 import resource
 import signal
@@ -96,6 +97,28 @@ def test_the_payload_is_on_standard_input_whole(bell, warden):
     run(sh("cat", stdin=payload), bell, warden, output)
 
     assert payload == output.content
+
+
+def test_a_payload_that_memory_takes_in_parts_is_whole(bell, warden, monkeypatch):
+    output, pwrite = Output(), os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, content, at: pwrite(descriptor, content[:3], at))
+
+    run(sh("cat", stdin=b"in parts"), bell, warden, output)
+
+    assert b"in parts" == output.content
+
+
+def test_where_there_is_no_memory_for_the_payload_nothing_stays_open(bell, warden, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    warden.start()
+    before = descriptors()
+    monkeypatch.setattr(os, "pwrite", refuse)
+
+    with pytest.raises(OSError, match="allocate"):
+        run(sh("cat", stdin=b"x"), bell, warden)
+    assert before == descriptors()
 
 
 def test_a_job_that_reads_no_input_is_not_held_up_by_a_large_payload(bell, warden):

@@ -14,6 +14,7 @@ import json
 import reprlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Never
 
 from observerd.core.events import Message
@@ -67,6 +68,8 @@ def run_id_of(job: str, instant: str) -> str:
     return deduplication_id(job, instant)[:16]
 
 
+# A run's two are asked for seven times, from its log stream to its environment.
+@lru_cache(maxsize=64)
 def instant_text(at: float) -> str:
     """Unix time as "2026-11-23T18:00:00Z"."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -93,7 +96,7 @@ def _version_1(message: Message, body: dict[str, Any]) -> Request:
         job=job,
         run_id=run_id_of(job, instant),
         scheduled_at=message.sent_at if scheduled_at is None else scheduled_at,
-        payload=json.dumps(body["payload"], ensure_ascii=False) if "payload" in body else "",
+        payload=_WRITTEN.encode(body["payload"]) if "payload" in body else "",
         schedule=_schedule(body),
         max_lateness_s=_max_lateness_s(body),
     )
@@ -101,9 +104,9 @@ def _version_1(message: Message, body: dict[str, Any]) -> Request:
 
 def _object(body: str) -> dict[str, Any]:
     try:
-        found = json.loads(body, parse_constant=_no_constant)
+        found = _JSON.decode(body)
         # A lone surrogate escape parses, and so does 1e999, but neither can be written down again.
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+        _WRITTEN.encode(found).encode()
     except UnicodeEncodeError:
         raise BadMessage("the body holds half of a surrogate pair, which is not text") from None
     except (ValueError, RecursionError) as error:
@@ -115,6 +118,11 @@ def _object(body: str) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Never:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: json.loads and json.dumps with options make theirs anew at each call, for half of its time.
+_JSON = json.JSONDecoder(parse_constant=_no_constant)
+_WRITTEN = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 def _kind(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from functools import cache
 
 from observerd.core.run import Run
 
@@ -13,7 +14,7 @@ def account_of(run: Run, default_user: str | None) -> pwd.struct_passwd:
     """
     name = run.job.user or (default_user if os.geteuid() == 0 else None)
     if name is None:
-        return _own_entry()
+        return _own_entry(os.geteuid())
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -28,8 +29,8 @@ def login_environment(entry: pwd.struct_passwd) -> dict[str, str]:
     return {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name, "SHELL": "/bin/sh"}
 
 
-def _own_entry() -> pwd.struct_passwd:
-    uid = os.geteuid()
+@cache
+def _own_entry(uid: int) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(uid)
     except KeyError:
