@@ -27,8 +27,6 @@ CHUNK_BYTES = 65_536
 LINGER_S = 2.0
 # A signal that could not be sent is tried again. systemd may not have heard of the job yet.
 TELL_AGAIN_S = 0.1
-# A suspension: more than two clocks, read one after the other by a thread that waits its turn, differ by.
-ASLEEP_S = 1.0
 
 Tell = Callable[[int], bool]
 """Sends a signal to every process of a job; False where it has not arrived."""
@@ -100,16 +98,11 @@ def follow(
             warden.forget(child.pid)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    code, cause = child.returncode, watch.cause
-    if code != 0 and cause is not Cause.LEASE_LOST and clock.asleep_s() - bell.asleep_s >= ASLEEP_S:
-        # A job may fail as soon as its machine is awake. The main thread, which knows whether the message is
-        # still ours to give back, has looked by then.
-        bell.wait(2 * clock.LOOK_S)
-        cause = bell.cause
+    code = child.returncode
     return Ended(
         exit_code=code if code >= 0 else None,
         signal=-code if code < 0 else None,
-        cause=cause,
+        cause=watch.cause,
         timed_out=watch.timed_out,
         leaked=watch.leaked,
         duration_s=clock.now() - started_at,

@@ -5,9 +5,10 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from observerd import clock
 from observerd.bell import Bell
 from observerd.core.backoff import backoff_s
-from observerd.core.events import Began, Event, Finished, Message, Outcome, Report, Settling
+from observerd.core.events import Began, Cause, Event, Finished, Message, Outcome, Report, Settling
 from observerd.core.evidence import evidence, fitted
 from observerd.core.job import Job
 from observerd.core.run import Ended, Refusal, Run, outcome_of, plan, reason_of
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # Between two tries to delete, while the lease is held.
 DELETE_RETRY_S, DELETE_RETRY_CAP_S = 0.5, 10.0
+# A suspension: more than two clocks, read one after the other by a thread that waits its turn, differ by.
+ASLEEP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,9 @@ class Runner:
             self._tell(Settling(run.message))
             # While the lease is still held: the log of a deleted message must not be lost with this machine.
             delivery = output.close()
+        if outcome_of(ended, run.job) is not Outcome.SUCCEEDED and _is_lost(bell):
+            # Others may have the message by now: it is not ours to give back.
+            ended = replace(ended, cause=Cause.LEASE_LOST)
         outcome = outcome_of(ended, run.job)
         report = _report(run, ended, outcome, delivery, output.tail())
         return self._settle(run.message, outcome, run.job, report, bell)
@@ -151,6 +157,14 @@ class Runner:
             log.warning("message not released", extra={"message_id": message.id, "fault": str(fault)})
             return _Told("left alone", back_in_s=self._queue.visibility_timeout_s)
         return _Told(f"back in {decided.delay_s} s", back_in_s=decided.delay_s)
+
+
+def _is_lost(bell: Bell) -> bool:
+    """Whether the lease is. A job may fail, and its log be closed, as soon as its machine is awake: the main
+    thread, which keeps the leases, has looked at them within two looks."""
+    if bell.cause is None and clock.asleep_s() - bell.asleep_s >= ASLEEP_S:
+        bell.wait(2 * clock.LOOK_S)
+    return bell.cause is Cause.LEASE_LOST
 
 
 def _report(run: Run, ended: Ended, outcome: Outcome, delivery: Delivery, last_lines: str) -> Report:

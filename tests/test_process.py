@@ -368,18 +368,6 @@ process.run(command, tell, Bell(), Warden(), timeout_s=600, grace_s=1)
 """
 
 
-def test_a_job_that_failed_after_a_suspension_keeps_its_end_where_its_lease_was_kept(
-    bell, warden, monkeypatch
-):
-    monkeypatch.setattr("observerd.clock.LOOK_S", 0.01)
-    asleep_s = [60.0]
-    monkeypatch.setattr("observerd.clock.asleep_s", lambda: asleep_s.pop(0))
-
-    ended = run(sh("exit 3"), bell, warden)
-
-    assert ([], 3, None) == (asleep_s, ended.exit_code, ended.cause)
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_when_the_daemon_is_killed_its_jobs_trees_die(number):
     daemon = subprocess.Popen((sys.executable, "-c", KILLED), stdout=subprocess.PIPE)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from observerd import clock
 from observerd.bell import Bell
 from observerd.core.events import Began, Cause, Outcome, Settling
 from observerd.core.job import Job
@@ -378,6 +379,41 @@ def test_the_job_of_a_lost_lease_is_killed_and_its_message_left_alone(rig):
     finished = join()
     assert (Outcome.LOST, "left alone") == (finished.outcome, finished.report.settled)
     assert before == len(rig.sqs.calls)
+
+
+def test_what_failed_while_its_lease_was_lost_is_left_alone(rig, monkeypatch):
+    """Closing its log takes time, in which the lease may end."""
+    close = Log.close
+
+    def slowly(log):
+        rig.bell.ring(Cause.LEASE_LOST, 0.0)
+        return close(log)
+
+    monkeypatch.setattr(Log, "close", slowly)
+    finished = rig.live(job="bad")
+
+    assert (Outcome.LOST, "left alone") == (finished.outcome, finished.report.settled)
+    assert "ChangeMessageVisibility" not in rig.sqs.calls
+
+
+@pytest.mark.parametrize(
+    ("rung", "settled"), [(Cause.LEASE_LOST, "left alone"), (None, "back in")], ids=["lost", "kept"]
+)
+def test_after_a_suspension_it_waits_for_the_leases_to_be_looked_at(rung, settled, rig, monkeypatch):
+    waited_s = []
+
+    def look(timeout_s):
+        waited_s.append(timeout_s)
+        if rung:
+            rig.bell.ring(rung, 0.0)
+
+    monkeypatch.setattr(rig.bell, "wait", look)
+    assert rig.live(job="bad").report.settled.startswith("back in")
+    assert [] == waited_s, "it has not been suspended"
+
+    monkeypatch.setattr("observerd.clock.asleep_s", lambda: rig.bell.asleep_s + 60.0)
+    assert rig.live(job="bad").report.settled.startswith(settled)
+    assert [2 * clock.LOOK_S] == waited_s
 
 
 def test_a_refused_delete_leaves_the_message(rig):
