@@ -20,6 +20,9 @@ MARK = "OBSERVERD_WARDEN"
 # The time since the boot, suspensions included: clock.now() for a shell.
 _UPTIME = "/proc/uptime"
 
+# A fuse counts in hundredths, and both the time it is given and the time it reads are rounded down.
+EARLY_S = 0.02
+
 # "+ 123" adds a process group, "- 123" takes it off, "! 8000" ends all of them in 80 s, unless it is said
 # again, "." says that the daemon leaves by itself; the end of the input is the end of the daemon. It outlives
 # the signals that the daemon's own group is sent. A fuse looks at the clock every five seconds, because sleep
@@ -103,7 +106,7 @@ class Warden:
 
     def is_overdue(self) -> bool:
         """Whether what was expected has not come, and every group has been killed, or is about to be."""
-        return self._expected_at is not None and clock.now() >= self._expected_at
+        return self._expected_at is not None and clock.now() >= self._expected_at - EARLY_S
 
     def close(self) -> None:
         with self._lock:

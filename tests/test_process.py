@@ -16,7 +16,7 @@ from observerd import process
 from observerd.bell import Bell
 from observerd.core.events import Cause
 from observerd.process import Command
-from observerd.warden import Warden
+from observerd.warden import EARLY_S, Warden
 from tests.support import descriptors, eventually, is_running
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
@@ -448,6 +448,16 @@ def test_a_warden_that_does_not_hear_in_time_ends_every_group(told, warden):
 
     assert -signal.SIGKILL == child.wait(30)
     assert warden.is_overdue()
+
+
+@pytest.mark.parametrize(("left_s", "overdue"), [(0.1, False), (EARLY_S / 2, True), (-1.0, True)])
+def test_a_fuse_may_burn_a_little_early(left_s, overdue, warden, monkeypatch):
+    """Or a job that it ended would be taken for one that failed by itself, and its message given back."""
+    monkeypatch.setattr("observerd.clock.now", lambda: 1_000.0)
+    warden.expect(60.0)
+
+    monkeypatch.setattr("observerd.clock.now", lambda: 1_060.0 - left_s)
+    assert overdue is warden.is_overdue()
 
 
 def test_a_warden_that_hears_again_and_again_waits(warden):
