@@ -83,8 +83,9 @@ LONG_POLL_S = 20
 FIRST_POLL_S = 1
 # Receives that fail are tried again after half a second at first, a minute at most.
 RETRY_S, RETRY_CAP_S = 0.5, 60.0
-# A poll costs some ms. Jobs that are over in less than this are asked for together, so far apart.
-SHORT_S, APART_S = 0.05, 0.02
+# A poll costs a millisecond of CPU time. Where all slots together end a job in less than this, one for each
+# would take a sixth of a processor: such jobs are asked for together, so far apart.
+SHORT_S, APART_S = 0.006, 0.02
 # So long an idle worker stays for what is visible and not to be had. It spares the group a start every few
 # minutes; who is one of several, and none too many, leaves after it.
 STAY_S = 1_800.0
@@ -332,7 +333,8 @@ class Consumer:
         """The job has; Finished says that SQS has been told, too."""
         if isinstance(event, Settling):
             self.settling.add(event.message.id)
-            self._was_short = now - self._taken_at[event.message.id] < SHORT_S
+            lasted_s = now - self._taken_at[event.message.id]
+            self._was_short = lasted_s < SHORT_S * self.limits.slots
         else:
             self._finished(event, now)
 

@@ -108,9 +108,9 @@ HISTORIES = {
         TWO,
         (0, TICK, [Poll(2, 1)]),
         (1, got(A), [Start(A), Poll(1, 20)]),
-        (1.01, got(B), [Start(B)]),
-        (1.02, Settling(A), []),
-        (1.025, Settling(B), [Poll(2, 20)]),
+        (1.008, got(B), [Start(B)]),
+        (1.01, Settling(A), []),
+        (1.015, Settling(B), [Poll(2, 20)]),
     ),
     "a FIFO queue is asked for one message at a time": (
         FIFO,

@@ -52,7 +52,7 @@ MUTANTS = {
         "            yield self._poll_at()\n",
         "            yield None\n",
     ),
-    "leaves a slot free for long": (consumer, "= 0.05, 0.02\n", "= 0.05, 0.03\n"),
+    "leaves a slot free for long": (consumer, "= 0.006, 0.02\n", "= 0.006, 0.03\n"),
     "asks a FIFO queue for a batch": (
         consumer,
         "len(self.running), self.limits.receive_at_most)",
@@ -100,16 +100,22 @@ MUTANTS = {
 
 # Found by one history each: the world would need long to come by them.
 BY_HISTORY = {
+    "takes what many slots work off in no time for long": (
+        consumer,
+        "lasted_s < SHORT_S * self.limits.slots",
+        "lasted_s < SHORT_S",
+        partial(play, "short jobs are asked for together"),
+    ),
     "waits for long jobs to end together": (
         consumer,
-        "= 0.05, 0.02\n",
+        "= 0.006, 0.02\n",
         "= 60.0, 0.02\n",
         partial(play, "the slot of a long job is filled at once"),
     ),
     "polls for each short job": (
         consumer,
-        "= 0.05, 0.02\n",
-        "= 0.05, 0.0\n",
+        "= 0.006, 0.02\n",
+        "= 0.006, 0.0\n",
         partial(play, "short jobs are asked for together"),
     ),
     "takes an outage for idleness": (

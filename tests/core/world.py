@@ -58,8 +58,9 @@ STAY_S = 1_800
 UNSURE_S = 600
 OUT_OF_SERVICE = {TargetState.STANDBY, TargetState.DETACHED, TargetState.WARMED}
 EPSILON_S = 1e-6
-# How long a free slot may wait for others, to be asked for together, if the last job to end was short.
-SHORT_S, APART_S = 0.05, 0.02
+# How long a free slot may wait for others, to be asked for together, if the last job to end took less than so
+# much for each slot.
+SHORT_S, APART_S = 0.006, 0.02
 
 LIMITS = st.builds(
     real.Limits,
@@ -380,7 +381,7 @@ class World(RuleBasedStateMachine):
     def a_job_ends(self, data):
         message_id = data.draw(st.sampled_from(sorted(self.running.keys() - self.settling)))
         self.settling.add(message_id)
-        self.was_short = self.now - self.taken_at[message_id] < SHORT_S
+        self.was_short = self.now - self.taken_at[message_id] < SHORT_S * self.limits.slots
         self.happens(Settling(self.running[message_id]))
 
     @precondition(lambda self: self.running and not self.exit)
