@@ -27,7 +27,8 @@ EARLY_S = 0.02
 # again, "." says that the daemon leaves by itself; the end of the input is the end of the daemon. It outlives
 # the signals that the daemon's own group is sent. A fuse looks at the clock every five seconds, because sleep
 # does not count a suspension; one that is put out leaves its sleep behind, which does nothing more. The
-# marked are looked for when a job that was being started has its environment.
+# marked are looked for when a job that was being started has its environment. On a machine that is short of
+# time that takes a while, so those of a dead daemon are looked for again and again, for ten seconds.
 _SCRIPT = """
 trap '' HUP INT TERM
 mark=$1 uptime=$2
@@ -42,11 +43,11 @@ burn() {
     sleep "$((rest / 100)).$((rest / 10 % 10))$((rest % 10))"
   done
   end_groups
-  end_marked
+  end_marked 0.1
 }
 end_groups() { for group in $groups; do kill -KILL "-$group" 2>/dev/null; done; }
 end_marked() {
-  sleep 0.1
+  sleep "$1"
   for file in $(grep -lzxF "$mark" /proc/[0-9]*/environ 2>/dev/null); do
     process=${file#/proc/}
     kill -KILL "${process%/environ}" 2>/dev/null
@@ -65,7 +66,7 @@ while read -r sign what; do
 done
 [ "$fuse" ] && kill -KILL "$fuse" 2>/dev/null
 end_groups
-[ "$left" ] || end_marked
+[ "$left" ] || for pause in 0.1 0.4 1.5 3 5; do end_marked "$pause"; done
 """
 
 

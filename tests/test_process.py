@@ -385,8 +385,9 @@ import os, subprocess, sys, time
 from observerd.warden import Warden
 warden = Warden()
 warden.watch(2**22 + 1)
-marked = {"PATH": os.environ["PATH"], **warden.mark}
-job = subprocess.Popen(("sleep", "600"), env=marked, start_new_session=True)
+marked = [f"{name}={value}" for name, value in warden.mark.items()]
+late = ("sh", "-c", 'sleep "$1"; shift; exec env "$@" sleep 600', "sh", sys.argv[2], *marked)
+job = subprocess.Popen(late, start_new_session=True)
 print(job.pid, flush=True)
 if sys.argv[1] == "leave":
     warden.close()
@@ -394,8 +395,10 @@ time.sleep(600)
 """
 
 
-def test_a_job_that_the_warden_was_not_told_of_yet_dies_with_the_daemon_too():
-    daemon = subprocess.Popen((sys.executable, "-c", UNTOLD, "stay"), stdout=subprocess.PIPE)
+@pytest.mark.parametrize("marked_after_s", ["0", "1"])
+def test_a_job_that_the_warden_was_not_told_of_yet_dies_with_the_daemon_too(marked_after_s):
+    """On a loaded machine one outlived its daemon, which was killed before the job had its environment."""
+    daemon = subprocess.Popen((sys.executable, "-c", UNTOLD, "stay", marked_after_s), stdout=subprocess.PIPE)
     job = int(daemon.stdout.readline())
 
     daemon.kill()
@@ -406,7 +409,7 @@ def test_a_job_that_the_warden_was_not_told_of_yet_dies_with_the_daemon_too():
 
 
 def test_what_a_job_left_behind_on_purpose_outlives_a_daemon_that_leaves_by_itself():
-    daemon = subprocess.Popen((sys.executable, "-c", UNTOLD, "leave"), stdout=subprocess.PIPE)
+    daemon = subprocess.Popen((sys.executable, "-c", UNTOLD, "leave", "0"), stdout=subprocess.PIPE)
     job = int(daemon.stdout.readline())
     children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
     eventually(lambda: [str(job)] == children.read_text().split())
